@@ -19,6 +19,9 @@ import (
 func Unmarshal(name string, data []byte, v any) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	if err := check(dec, reflect.TypeOf(v).Elem(), ""); err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
 		if s, ok := err.(*json.SyntaxError); ok {
 			return fmt.Errorf("%s: line %d: %w", name, line(data, s.Offset), err)
 		}
@@ -70,9 +73,6 @@ func check(dec *json.Decoder, t reflect.Type, path string) error {
 		t = nil
 	}
 	tok, err := dec.Token()
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
 	if err != nil {
 		return err
 	}
