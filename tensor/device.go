@@ -1,0 +1,153 @@
+package tensor
+
+import "github.com/onetrunk/onetrunk/tensor/internal/vec"
+
+// Device computes on tensors in its own memory. Shapes are stated with each
+// operation; a wrong one panics. Outputs must not overlap inputs unless it is
+// said that they may. "acc" says that the result is added to what the output
+// holds. All methods are safe for concurrent use on different outputs, and
+// their results are a function of the operands and the number of threads.
+type Device interface {
+	// String names the device: "cpu (avx2, 2 threads)".
+	String() string
+
+	// New returns a tensor [rows, cols] whose elements are undefined, reusing
+	// memory given back by Free.
+	New(rows, cols int) *Tensor
+	// Free gives back a tensor that New returned. Views of it die with it.
+	Free(t *Tensor)
+	// Write copies src, len(src) = t.Len(), from the host.
+	Write(t *Tensor, src []float32)
+	// Read copies t to the host, len(dst) = t.Len(), once it is computed.
+	Read(dst []float32, t *Tensor)
+	Copy(dst, src *Tensor)
+	Fill(t *Tensor, v float32)
+	// Scale is t *= alpha.
+	Scale(t *Tensor, alpha float32)
+	// Axpy is y += alpha x, same shapes.
+	Axpy(y *Tensor, alpha float32, x *Tensor)
+	// Clamp holds every element of t within [lo, hi].
+	Clamp(t *Tensor, lo, hi float32)
+
+	// Linear is y = act(x w' + b) + residual for x [T, I], w [O, I], b [1, O]
+	// or nil, residual [T, O] or nil, y [T, O]. pre [T, O], if not nil,
+	// receives x w' + b. residual may be y.
+	Linear(y, pre, x, w, b, residual *Tensor, act Act)
+	// MatMul is c = op(a) op(b), or c += with acc; op transposes when asked.
+	MatMul(c, a, b *Tensor, transA, transB, acc bool)
+	// ActGrad is dx = dy * act'(pre), all of one shape. dx may be dy.
+	ActGrad(dx, dy, pre *Tensor, act Act)
+	// SumRows is y += the sum of x's rows, x [T, D], y [1, D].
+	SumRows(y, x *Tensor)
+
+	// Norm normalises each row of x [T, D] into y [T, D] with gamma [1, D]
+	// and, for LayerNorm, beta [1, D]; stats [T, 2] receives mean and 1/std.
+	Norm(y, stats, x, gamma, beta *Tensor, o Norm)
+	// NormGrad is the gradient of Norm: dx (acc), dgamma += , dbeta += .
+	NormGrad(dx, dgamma, dbeta, dy, x, stats, gamma *Tensor, o Norm, acc bool)
+
+	// Attention runs within each span of the packed qkv [T, 3D] (queries,
+	// keys, values side by side, each of heads blocks of D/heads columns):
+	// y [T, D] = softmax(q k' / sqrt(D/heads)) v. lse [T, heads] receives the
+	// logarithm of each softmax's denominator.
+	Attention(y, lse, qkv *Tensor, spans []Span, heads int)
+	// AttentionGrad is the gradient of Attention, dqkv [T, 3D] = .
+	AttentionGrad(dqkv, dy, lse, qkv *Tensor, spans []Span, heads int)
+
+	// Gather is y = S x, or += with acc: y [S.Rows(), D], x [N, D].
+	Gather(y *Tensor, s *Sparse, x *Tensor, acc bool)
+	// Scatter is dx += S' dy, the gradient of Gather.
+	Scatter(dx *Tensor, s *Sparse, dy *Tensor)
+
+	// Unit scales each row of x [B, D] to length 1; lengths [B, 1] receives
+	// the former lengths (at least 1e-12).
+	Unit(y, lengths, x *Tensor)
+	// UnitGrad is dx = (dy - y (y.dy)) / length, or += with acc.
+	UnitGrad(dx, dy, y, lengths *Tensor, acc bool)
+
+	// Contrast is one direction of InfoNCE over similarities sim [N, M] with
+	// logits exp(logScale) sim and logScale [1, 1]: row i's targets are
+	// uniform over the columns j with cols[j] = rows[i], of which there must
+	// be at least one. loss [1, 1] receives the mean cross-entropy, hits
+	// [1, 1] the share of rows whose greatest similarity is a target's, dsim
+	// [N, M] and dscale [1, 1] the gradients of the loss by sim and logScale.
+	Contrast(loss, hits, dsim, dscale, sim, logScale *Tensor, rows, cols []int32)
+
+	// SumSquares returns the sum of the squares of all elements.
+	SumSquares(t *Tensor) float64
+	// AdamW changes parameter p with gradient g and moments m and v, all of
+	// one shape.
+	AdamW(p, g, m, v *Tensor, s AdamWStep)
+}
+
+// Act is an activation function.
+type Act = vec.Act
+
+// The activations: none, GELU by the error function, x sigmoid(1.702 x), and
+// max(x, 0).
+const (
+	Identity  = vec.Identity
+	GELU      = vec.GELU
+	QuickGELU = vec.QuickGELU
+	ReLU      = vec.ReLU
+)
+
+// AdamWStep holds the numbers of one AdamW step.
+type AdamWStep = vec.AdamWStep
+
+// Norm says how rows are normalised.
+type Norm struct {
+	// RMS divides by the root mean square; otherwise layer norm.
+	RMS bool
+	// Eps is added to the variance.
+	Eps float32
+}
+
+// Span is a sequence within a packed matrix: rows [Start, Start+Len).
+type Span struct {
+	Start, Len int
+	// Causal lets row i attend to rows up to i alone.
+	Causal bool
+}
+
+// Sparse is a matrix of few entries, row by row: the entries of row i are
+// Weight[e] at column Index[e] for e in [Start[i], Start[i+1]).
+type Sparse struct {
+	Start []int32
+	Index []int32
+	// Weight nil means that all are one.
+	Weight []float32
+}
+
+// Rows returns the number of rows.
+func (s *Sparse) Rows() int { return len(s.Start) - 1 }
+
+// Append adds a row with one entry of weight one at each of the columns.
+func (s *Sparse) Append(columns ...int32) {
+	if len(s.Start) == 0 {
+		s.Start = append(s.Start, 0)
+	}
+	s.Index = append(s.Index, columns...)
+	s.Start = append(s.Start, int32(len(s.Index)))
+}
+
+// AppendWeighted adds a row with the given entries.
+func (s *Sparse) AppendWeighted(columns []int32, weights []float32) {
+	if s.Weight == nil {
+		s.Weight = make([]float32, len(s.Index))
+		for i := range s.Weight {
+			s.Weight[i] = 1
+		}
+	}
+	s.Append(columns...)
+	s.Weight = append(s.Weight, weights...)
+}
+
+// Pick returns the matrix whose row i has a single one at column index[i].
+func Pick(index []int32) *Sparse {
+	s := &Sparse{Start: make([]int32, len(index)+1), Index: index}
+	for i := range s.Start {
+		s.Start[i] = int32(i)
+	}
+	return s
+}
