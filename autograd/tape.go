@@ -1,0 +1,257 @@
+// Package autograd records coarse operations on a tape and runs their
+// gradients backwards.
+//
+// Conventions: gradients of parameters accumulate (+=) until they are
+// cleared; gradients of activations are written (=) by their first consumer
+// and added to by the others. An operation's memory is given back as soon as
+// its gradient has run, so values must be read before Backward.
+//
+// Operations panic on shapes that do not fit: those are programming mistakes.
+package autograd
+
+import (
+	"fmt"
+
+	"github.com/onetrunk/onetrunk/tensor"
+)
+
+// Var is a matrix [rows, cols] on a tape.
+type Var struct {
+	Value *tensor.Tensor
+	grad  *tensor.Tensor
+	needs bool // whether a gradient is wanted
+	leaf  bool // whether it belongs to a Param
+}
+
+// Rows and Cols return the shape.
+func (v *Var) Rows() int { return v.Value.Rows }
+
+// Cols returns the number of columns.
+func (v *Var) Cols() int { return v.Value.Cols }
+
+// Param is a trained tensor. It exists once, however many places use it.
+type Param struct {
+	// Name is its path: trunk/3/attn/qkv/weight.
+	Name string
+	// Value [rows, cols] and its gradient. Grad is nil while the parameter is
+	// frozen.
+	Value, Grad *tensor.Tensor
+	// Decay says whether weight decay applies: to matrices, not to biases,
+	// norms and temperatures.
+	Decay bool
+	// Vector says that the shape is [cols], not [1, cols], for those who
+	// write it down.
+	Vector bool
+
+	v Var
+}
+
+// Shape returns the shape as it is written down.
+func (p *Param) Shape() []int {
+	if p.Vector {
+		return []int{p.Value.Cols}
+	}
+	return []int{p.Value.Rows, p.Value.Cols}
+}
+
+// Var returns the parameter as a variable, usable on any tape.
+func (p *Param) Var() *Var {
+	if p.v.Value != p.Value || p.v.grad != p.Grad {
+		p.v = Var{Value: p.Value, grad: p.Grad, needs: p.Grad != nil, leaf: true}
+	}
+	return &p.v
+}
+
+// step is one recorded operation.
+type step struct {
+	out  *Var
+	back func()
+	mark int // number of tensors that the tape owned before the operation
+}
+
+// Tape records operations. It is for one goroutine at a time; Release makes
+// it ready for the next use.
+type Tape struct {
+	dev    tensor.Device
+	record bool
+	steps  []step
+	owned  []*tensor.Tensor // values and what operations saved, in order
+	vars   []*Var
+	used   int // vars in use
+}
+
+// NewTape makes a tape on a device. One that does not record computes values
+// alone: its variables want no gradients.
+func NewTape(dev tensor.Device, record bool) *Tape {
+	return &Tape{dev: dev, record: record}
+}
+
+// Device returns the tape's device.
+func (t *Tape) Device() tensor.Device { return t.dev }
+
+// Input puts host data [rows, cols] on the tape, as a constant.
+func (t *Tape) Input(rows, cols int, data []float32) *Var {
+	v := t.variable(t.alloc(rows, cols), false)
+	t.dev.Write(v.Value, data)
+	t.steps = append(t.steps, step{out: v, mark: len(t.owned) - 1})
+	return v
+}
+
+// Read returns a copy of v's elements, row-major.
+func (t *Tape) Read(v *Var) []float32 {
+	x := make([]float32, v.Value.Len())
+	t.dev.Read(x, v.Value)
+	return x
+}
+
+// Scalar returns the value of a [1, 1] variable.
+func (t *Tape) Scalar(v *Var) float32 {
+	var x [1]float32
+	t.dev.Read(x[:], v.Value)
+	return x[0]
+}
+
+// Block runs f, which returns a variable computed from what is already on the
+// tape. A tape that does not record gives back at once all that f used except
+// its result, so that memory does not grow with depth.
+func (t *Tape) Block(f func() *Var) *Var {
+	mark, steps := len(t.owned), len(t.steps)
+	out := f()
+	if t.record {
+		return out
+	}
+	kept := mark
+	for _, x := range t.owned[mark:] {
+		if x == out.Value {
+			t.owned[kept] = x
+			kept++
+		} else {
+			t.dev.Free(x)
+		}
+	}
+	t.owned = t.owned[:kept]
+	t.steps = append(t.steps[:steps], step{out: out, mark: mark})
+	return out
+}
+
+// Backward runs the gradients of everything that out was computed from. seed
+// is the gradient of out, row-major; nil stands for a one, for a loss [1, 1].
+// The values on the tape are gone afterwards.
+func (t *Tape) Backward(out *Var, seed []float32) {
+	if !t.record {
+		panic("autograd: Backward on a tape that does not record")
+	}
+	if seed == nil {
+		seed = []float32{1}
+	}
+	if !out.needs {
+		panic("autograd: nothing that the output depends on wants a gradient")
+	}
+	g, _ := t.into(out)
+	t.dev.Write(g, seed)
+	for i := len(t.steps) - 1; i >= 0; i-- {
+		s := t.steps[i]
+		if s.back != nil && s.out.grad != nil {
+			s.back()
+		}
+		t.drop(s)
+		t.steps = t.steps[:i]
+	}
+	t.Release()
+}
+
+// Release gives back all memory of the tape. Its variables are dead.
+func (t *Tape) Release() {
+	for i := len(t.steps) - 1; i >= 0; i-- {
+		t.drop(t.steps[i])
+	}
+	clear(t.steps)
+	t.steps, t.used = t.steps[:0], 0
+}
+
+// drop gives back a step's memory; the later steps' is gone already.
+func (t *Tape) drop(s step) {
+	for _, x := range t.owned[s.mark:] {
+		t.dev.Free(x)
+	}
+	t.owned = t.owned[:s.mark]
+	if s.out.grad != nil && !s.out.leaf {
+		t.dev.Free(s.out.grad)
+		s.out.grad = nil
+	}
+}
+
+// alloc returns a tensor that lives until the gradient of the operation that
+// is being recorded has run.
+func (t *Tape) alloc(rows, cols int) *tensor.Tensor {
+	x := t.dev.New(rows, cols)
+	t.owned = append(t.owned, x)
+	return x
+}
+
+// variable returns a Var from the tape's store.
+func (t *Tape) variable(x *tensor.Tensor, needs bool) *Var {
+	if t.used == len(t.vars) {
+		t.vars = append(t.vars, &Var{})
+	}
+	v := t.vars[t.used]
+	t.used++
+	*v = Var{Value: x, needs: needs && t.record}
+	return v
+}
+
+// add records an operation with result y. mark is the length of t.owned when
+// the operation began. back, the gradient, is kept only when one is wanted.
+func (t *Tape) add(mark int, y *tensor.Tensor, needs bool, back func(out *Var)) *Var {
+	out := t.variable(y, needs)
+	s := step{out: out, mark: mark}
+	if out.needs {
+		s.back = func() { back(out) }
+	}
+	t.steps = append(t.steps, s)
+	return out
+}
+
+// into returns the tensor for v's gradient, and whether it already holds
+// something to be added to.
+func (t *Tape) into(v *Var) (g *tensor.Tensor, acc bool) {
+	if v.grad == nil {
+		v.grad = t.dev.New(v.Value.Rows, v.Value.Cols)
+		return v.grad, false
+	}
+	return v.grad, true
+}
+
+// onto is into for operations that always add.
+func (t *Tape) onto(v *Var) *tensor.Tensor {
+	g, acc := t.into(v)
+	if !acc {
+		t.dev.Fill(g, 0)
+	}
+	return g
+}
+
+// pass makes out's gradient part of v's. It takes the tensor over when v has
+// none yet, so it must be the last use of out's gradient.
+func (t *Tape) pass(v, out *Var) {
+	if v.grad == nil {
+		v.grad, out.grad = out.grad, nil
+		return
+	}
+	t.dev.Axpy(v.grad, 1, out.grad)
+}
+
+func needs(vs ...*Var) bool {
+	for _, v := range vs {
+		if v != nil && v.needs {
+			return true
+		}
+	}
+	return false
+}
+
+func check(ok bool, format string, args ...any) {
+	if !ok {
+		panic("autograd: " + fmt.Sprintf(format, args...))
+	}
+}
