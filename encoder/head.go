@@ -1,0 +1,65 @@
+package encoder
+
+import (
+	"math"
+
+	"github.com/onetrunk/onetrunk/autograd"
+	"github.com/onetrunk/onetrunk/sharing"
+	"github.com/onetrunk/onetrunk/tensor"
+)
+
+// Head makes a modality's vectors of the trunk's rows: pooling, a norm, a
+// projection [E, D] without bias, unit length. Its tensors are heads/M/norm
+// and heads/M/projection.
+type Head struct {
+	bank *sharing.Bank
+	name string
+	pool string
+	norm tensor.Norm
+}
+
+// NewHead puts a modality's head into the bank.
+func NewHead(cfg Config, bank *sharing.Bank, modality, pool string) *Head {
+	h := &Head{
+		bank: bank, name: "heads/" + modality, pool: pool,
+		norm: tensor.Norm{RMS: cfg.Norm == "rms", Eps: float32(cfg.Eps)},
+	}
+	addNorm(bank, h.name+"/norm", cfg.Width, h.norm)
+	bank.Matrix(h.name+"/projection/weight", cfg.Embed, cfg.Width, 1/math.Sqrt(float64(cfg.Width)))
+	return h
+}
+
+// Forward returns a vector of unit length for each span, [len(spans), E], from
+// the trunk's rows x [T, D].
+func (h *Head) Forward(t *autograd.Tape, x *autograd.Var, spans []tensor.Span) *autograd.Var {
+	n := len(spans)
+	p := t.Gather(autograd.Term{S: pooling(h.pool, spans), X: x})
+	p = t.Norm(p, []autograd.Part{h.bank.Part(h.name+"/norm", n)}, h.norm)
+	p = t.Linear(p, []autograd.Part{h.bank.Part(h.name+"/projection", n)}, autograd.LinearOptions{})
+	return t.Unit(p)
+}
+
+// pooling returns the matrix [len(spans), T] that makes one row of each span:
+// its mean, its first row (the class token) or its last.
+func pooling(pool string, spans []tensor.Span) *tensor.Sparse {
+	s := &tensor.Sparse{}
+	for _, span := range spans {
+		switch pool {
+		case "class":
+			s.Append(int32(span.Start))
+		case "last":
+			s.Append(int32(span.Start + span.Len - 1))
+		case "mean":
+			columns := make([]int32, span.Len)
+			weights := make([]float32, span.Len)
+			for i := range columns {
+				columns[i] = int32(span.Start + i)
+				weights[i] = 1 / float32(span.Len)
+			}
+			s.AppendWeighted(columns, weights)
+		default:
+			panic("encoder: pool " + pool)
+		}
+	}
+	return s
+}

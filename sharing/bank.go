@@ -1,0 +1,150 @@
+package sharing
+
+import (
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+
+	"github.com/onetrunk/onetrunk/autograd"
+	"github.com/onetrunk/onetrunk/tensor"
+)
+
+// Bank holds the physical tensors, each once, under their names.
+type Bank struct {
+	dev    tensor.Device
+	seed   uint64
+	params []*autograd.Param
+	byName map[string]*autograd.Param
+}
+
+// NewBank makes an empty bank on a device. The first values of a tensor
+// depend on the seed and its name alone, so that models which differ
+// elsewhere begin equal.
+func NewBank(dev tensor.Device, seed uint64) *Bank {
+	return &Bank{dev: dev, seed: seed, byName: map[string]*autograd.Param{}}
+}
+
+// Params lists all parameters, in the order in which they were made.
+func (b *Bank) Params() []*autograd.Param { return b.params }
+
+// Param returns the parameter of that name. It panics when there is none.
+func (b *Bank) Param(name string) *autograd.Param {
+	p, ok := b.byName[name]
+	if !ok {
+		panic("sharing: the bank has no tensor " + name)
+	}
+	return p
+}
+
+// Matrix adds a weight [rows, cols] drawn from a normal distribution of the
+// given standard deviation. Weight decay applies to it.
+func (b *Bank) Matrix(name string, rows, cols int, std float64) *autograd.Param {
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	rng := rand.New(rand.NewPCG(b.seed, h.Sum64()))
+	x := make([]float32, rows*cols)
+	for i := range x {
+		x[i] = float32(rng.NormFloat64() * std)
+	}
+	p := b.add(name, rows, cols, x)
+	p.Decay = true
+	return p
+}
+
+// Vector adds a bias, gain or other vector [n] whose elements begin at v.
+func (b *Bank) Vector(name string, n int, v float32) *autograd.Param {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = v
+	}
+	p := b.add(name, 1, n, x)
+	p.Vector = true
+	return p
+}
+
+func (b *Bank) add(name string, rows, cols int, x []float32) *autograd.Param {
+	if b.byName[name] != nil {
+		panic("sharing: the bank has a tensor " + name + " already")
+	}
+	p := autograd.NewParam(name, b.dev.New(rows, cols))
+	b.dev.Write(p.Value, x)
+	b.params = append(b.params, p)
+	b.byName[name] = p
+	return p
+}
+
+// Elements returns the number of trained values in all tensors, each counted
+// once.
+func (b *Bank) Elements() int {
+	n := 0
+	for _, p := range b.params {
+		n += p.Value.Len()
+	}
+	return n
+}
+
+// Run is a run of packed rows of one modality.
+type Run struct {
+	Modality string
+	Rows     int
+}
+
+// Parts returns the weights of a role of a layer for packed rows: one part
+// for each run, with neighbours that the same tensor serves made one, so that
+// a shared tensor sees one large product. The weights are the effective ones.
+func (b *Bank) Parts(m *Map, layer int, r Role, runs []Run) []autograd.Part {
+	var parts []autograd.Part
+	last := ""
+	for _, run := range runs {
+		name := m.Tensor(layer, run.Modality, r)
+		if name == last {
+			parts[len(parts)-1].Rows += run.Rows
+			continue
+		}
+		parts = append(parts, b.Part(name, run.Rows))
+		last = name
+	}
+	return parts
+}
+
+// Part returns the weight and bias of a tensor name for a number of rows.
+func (b *Bank) Part(name string, rows int) autograd.Part {
+	p := autograd.Part{Rows: rows, W: b.Param(name + "/weight").Var()}
+	if bias, ok := b.byName[name+"/bias"]; ok {
+		p.B = bias.Var()
+	}
+	return p
+}
+
+// Freeze stops (or starts again) the training of the parameters that match.
+// A frozen parameter has no gradient; gradients pass through it.
+func (b *Bank) Freeze(match func(name string) bool, frozen bool) {
+	for _, p := range b.params {
+		switch {
+		case !match(p.Name) || frozen == (p.Grad == nil):
+		case frozen:
+			b.dev.Free(p.Grad)
+			p.Train(nil)
+		default:
+			g := b.dev.New(p.Value.Rows, p.Value.Cols)
+			b.dev.Fill(g, 0)
+			p.Train(g)
+		}
+	}
+}
+
+// Read returns a copy of a parameter's values.
+func (b *Bank) Read(p *autograd.Param) []float32 {
+	x := make([]float32, p.Value.Len())
+	b.dev.Read(x, p.Value)
+	return x
+}
+
+// Write sets a parameter's values. It is an error when the number differs.
+func (b *Bank) Write(p *autograd.Param, x []float32) error {
+	if len(x) != p.Value.Len() {
+		return fmt.Errorf("tensor %q: %d values, expected %d (%v)", p.Name, len(x), p.Value.Len(), p.Shape())
+	}
+	b.dev.Write(p.Value, x)
+	return nil
+}

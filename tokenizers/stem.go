@@ -1,0 +1,183 @@
+package tokenizers
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/onetrunk/onetrunk/autograd"
+	"github.com/onetrunk/onetrunk/sharing"
+	"github.com/onetrunk/onetrunk/tensor"
+)
+
+// Stem is the half of a tokenizer that has weights. It makes the first rows
+// of the trunk: patches through a linear map (a convolution whose stride is
+// its size) or ids through a table, plus learned positions, behind a class
+// token where the model wants one.
+//
+// Its tensors are tokenizers/M/patch/weight [D, P] and bias [D], or
+// tokenizers/M/subword [V, D]; tokenizers/M/positions [rows*cols, D], with a
+// first row for the class token; tokenizers/M/class [1, D].
+type Stem struct {
+	layout    Layout
+	width     int
+	bank      *sharing.Bank
+	name      string
+	positions *autograd.Param
+	class     *autograd.Param // nil without a class token
+	table     *autograd.Param // nil for patches
+}
+
+// NewStem puts a modality's tensors into the bank.
+func NewStem(bank *sharing.Bank, modality string, l Layout, width int, class bool) *Stem {
+	s := &Stem{layout: l, width: width, bank: bank, name: "tokenizers/" + modality}
+	if l.Patch > 0 {
+		bank.Matrix(s.name+"/patch/weight", width, l.Patch, 1/math.Sqrt(float64(l.Patch)))
+		bank.Vector(s.name+"/patch/bias", width, 0)
+	} else {
+		s.table = bank.Matrix(s.name+"/subword", l.Vocab, width, 0.02)
+	}
+	rows := l.Grid[0] * l.Grid[1]
+	if class {
+		rows++
+		s.class = bank.Matrix(s.name+"/class", 1, width, 0.02)
+	}
+	s.positions = bank.Matrix(s.name+"/positions", rows, width, 0.02)
+	// Neither is a map that could grow out of proportion.
+	for _, p := range []*autograd.Param{s.class, s.positions} {
+		if p != nil {
+			p.Decay = false
+		}
+	}
+	return s
+}
+
+// Length returns the number of rows that a sample takes.
+func (s *Stem) Length(tokens Tokens) int {
+	if s.class != nil {
+		return tokens.Len() + 1
+	}
+	return tokens.Len()
+}
+
+// Check says whether the stem can take a sample.
+func (s *Stem) Check(tokens Tokens) error {
+	g := s.layout.Grid
+	switch n := tokens.Len(); {
+	case n == 0:
+		return fmt.Errorf("no tokens")
+	case !s.layout.Stretch && (tokens.Grid[0] > g[0] || tokens.Grid[1] > g[1]):
+		return fmt.Errorf("%d x %d tokens, at most %d x %d", tokens.Grid[0], tokens.Grid[1], g[0], g[1])
+	case s.table == nil && len(tokens.Patches) != n*s.layout.Patch:
+		return fmt.Errorf("%d values for %d patches of %d", len(tokens.Patches), n, s.layout.Patch)
+	case s.table != nil && len(tokens.IDs) != n:
+		return fmt.Errorf("%d ids for %d tokens", len(tokens.IDs), n)
+	}
+	for _, id := range tokens.IDs {
+		if id < 0 || int(id) >= s.layout.Vocab {
+			return fmt.Errorf("id %d of a vocabulary of %d", id, s.layout.Vocab)
+		}
+	}
+	return nil
+}
+
+// Forward returns the rows [T, D] of a batch of samples, one after the other;
+// T is the sum of their lengths. The samples have passed Check.
+func (s *Stem) Forward(t *autograd.Tape, batch []Tokens) *autograd.Var {
+	var places, classes tensor.Sparse // where tokens and class tokens stand
+	var ids []int32
+	var patches []float32
+	var positions tensor.Sparse
+	n := int32(0)
+	for _, tokens := range batch {
+		if s.class != nil {
+			places.Append()
+			classes.Append(0)
+			positions.Append(0)
+		}
+		for range tokens.Len() {
+			places.Append(n)
+			classes.Append()
+			n++
+		}
+		ids = append(ids, tokens.IDs...)
+		patches = append(patches, tokens.Patches...)
+		s.place(&positions, tokens.Grid)
+	}
+	pos := autograd.Term{S: &positions, X: s.positions.Var()}
+	if s.table != nil {
+		for e, i := range places.Index {
+			places.Index[e] = ids[i]
+		}
+		terms := []autograd.Term{{S: &places, X: s.table.Var()}, pos}
+		if s.class != nil {
+			terms = append(terms, autograd.Term{S: &classes, X: s.class.Var()})
+		}
+		return t.Gather(terms...)
+	}
+	x := t.Input(int(n), s.layout.Patch, patches)
+	part := []autograd.Part{s.bank.Part(s.name+"/patch", int(n))}
+	if s.class == nil {
+		return t.Linear(x, part, autograd.LinearOptions{Residual: t.Gather(pos)})
+	}
+	x = t.Linear(x, part, autograd.LinearOptions{})
+	return t.Gather(autograd.Term{S: &places, X: x}, autograd.Term{S: &classes, X: s.class.Var()}, pos)
+}
+
+// place appends, for each token of a grid, the entries of its position in the
+// table.
+func (s *Stem) place(to *tensor.Sparse, grid [2]int) {
+	first := int32(0)
+	if s.class != nil {
+		first = 1
+	}
+	table := s.layout.Grid
+	if !s.layout.Stretch || grid == table {
+		for i := range grid[0] {
+			for j := range grid[1] {
+				to.AppendWeighted([]int32{first + int32(i*table[1]+j)}, []float32{1})
+			}
+		}
+		return
+	}
+	down, across := cubic(grid[0], table[0]), cubic(grid[1], table[1])
+	var columns []int32
+	var weights []float32
+	for _, y := range down {
+		for _, x := range across {
+			columns, weights = columns[:0], weights[:0]
+			for a := range 4 {
+				for b := range 4 {
+					columns = append(columns, first+int32(y.at[a]*table[1]+x.at[b]))
+					weights = append(weights, y.weight[a]*x.weight[b])
+				}
+			}
+			to.AppendWeighted(columns, weights)
+		}
+	}
+}
+
+// taps are the four table entries that make an interpolated one.
+type taps struct {
+	at     [4]int
+	weight [4]float32
+}
+
+// cubic returns for each of n places the entries of a table of m: cubic
+// convolution with a = -0.75 (Keys 1981), centres of cells aligned, the edge
+// repeated; as PyTorch's bicubic interpolation without antialiasing.
+func cubic(n, m int) []taps {
+	const a = -0.75
+	ts := make([]taps, n)
+	for i := range ts {
+		x := (float64(i)+0.5)*float64(m)/float64(n) - 0.5
+		lo := math.Floor(x)
+		f := x - lo
+		near := func(d float64) float64 { return ((a+2)*d-(a+3))*d*d + 1 }
+		far := func(d float64) float64 { return ((a*d-5*a)*d+8*a)*d - 4*a }
+		for k, w := range [4]float64{far(1 + f), near(f), near(1 - f), far(2 - f)} {
+			ts[i].at[k] = min(max(int(lo)-1+k, 0), m-1)
+			ts[i].weight[k] = float32(w)
+		}
+	}
+	return ts
+}
