@@ -34,7 +34,7 @@ type Param struct {
 	// Name is its path: trunk/3/attn/qkv/weight.
 	Name string
 	// Value [rows, cols] and its gradient. Grad is nil while the parameter is
-	// frozen.
+	// frozen; it is set by Train.
 	Value, Grad *tensor.Tensor
 	// Decay says whether weight decay applies: to matrices, not to biases,
 	// norms and temperatures.
@@ -54,13 +54,20 @@ func (p *Param) Shape() []int {
 	return []int{p.Value.Rows, p.Value.Cols}
 }
 
-// Var returns the parameter as a variable, usable on any tape.
-func (p *Param) Var() *Var {
-	if p.v.Value != p.Value || p.v.grad != p.Grad {
-		p.v = Var{Value: p.Value, grad: p.Grad, needs: p.Grad != nil, leaf: true}
-	}
-	return &p.v
+// NewParam makes a parameter of a value. It is frozen until it is Trained.
+func NewParam(name string, value *tensor.Tensor) *Param {
+	return &Param{Name: name, Value: value, v: Var{Value: value, leaf: true}}
 }
+
+// Train makes the gradient grad, of the value's shape, the place where the
+// parameter's gradients accumulate; nil freezes the parameter.
+func (p *Param) Train(grad *tensor.Tensor) {
+	p.Grad = grad
+	p.v.grad, p.v.needs = grad, grad != nil
+}
+
+// Var returns the parameter as a variable, usable on any tape.
+func (p *Param) Var() *Var { return &p.v }
 
 // step is one recorded operation.
 type step struct {

@@ -148,3 +148,6 @@ func (b *Bank) Write(p *autograd.Param, x []float32) error {
 	b.dev.Write(p.Value, x)
 	return nil
 }
+
+// Has reports whether the bank holds a parameter of that name.
+func (b *Bank) Has(name string) bool { return b.byName[name] != nil }

@@ -1,0 +1,124 @@
+package model
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/onetrunk/onetrunk/encoder"
+	"github.com/onetrunk/onetrunk/internal/strictjson"
+	"github.com/onetrunk/onetrunk/modalities"
+	"github.com/onetrunk/onetrunk/sharing"
+)
+
+// Config is one JSON file: it describes a model, its sharing and its
+// training. A run folder holds it as config.json.
+type Config struct {
+	// Trunk gives the sizes of the shared transformer.
+	Trunk encoder.Config `json:"trunk"`
+	// Modalities names what the model reads, by the registry's names.
+	Modalities map[string]Modality `json:"modalities"`
+	// Sharing says which weights serve where.
+	Sharing sharing.Config `json:"sharing"`
+	// Temperature divides the similarities in the contrastive loss.
+	Temperature Temperature `json:"temperature"`
+	// Train is read by the trainer.
+	Train json.RawMessage `json:"train,omitempty"`
+}
+
+// Modality says how one modality is read.
+type Modality struct {
+	encoder.Sequence
+	// Input belongs to the modality's own folder, which documents its keys.
+	Input json.RawMessage `json:"input,omitempty"`
+}
+
+// Temperature is learned, one for each pair of modalities.
+type Temperature struct {
+	// Initial is its first value, Least the value that it does not go below.
+	Initial float64 `json:"initial"`
+	Least   float64 `json:"least"`
+}
+
+// ParseConfig reads a config; errors call it name. Keys that are left out
+// have their defaults, unknown keys are errors.
+func ParseConfig(name string, data []byte) (Config, error) {
+	c := Config{
+		Trunk:       encoder.Default(),
+		Sharing:     sharing.Default(),
+		Temperature: Temperature{Initial: 0.07, Least: 0.01},
+	}
+	if err := strictjson.Unmarshal(name, data, &c); err != nil {
+		return Config{}, err
+	}
+	for m, settings := range c.Modalities {
+		if settings.Pool == "" {
+			settings.Pool = "mean"
+			c.Modalities[m] = settings
+		}
+	}
+	if err := c.validate(); err != nil {
+		return Config{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return c, nil
+}
+
+// ReadConfig reads a config file.
+func ReadConfig(path string) (Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, err
+	}
+	return ParseConfig(path, data)
+}
+
+func (c *Config) validate() error {
+	if err := c.Trunk.Validate(); err != nil {
+		return err
+	}
+	if err := c.Sharing.Validate(c.Trunk.Layers); err != nil {
+		return err
+	}
+	if len(c.Modalities) == 0 {
+		return fmt.Errorf("modalities: expected at least one of %v", modalities.Names())
+	}
+	for _, m := range c.names() {
+		if _, err := modalities.Lookup(m); err != nil {
+			return fmt.Errorf("modalities: %w", err)
+		}
+		s := c.Modalities[m]
+		if err := s.Validate("modalities." + m); err != nil {
+			return err
+		}
+	}
+	t := c.Temperature
+	if !(t.Least > 0 && t.Initial >= t.Least && t.Initial <= 1) {
+		return fmt.Errorf("temperature: expected 0 < least <= initial <= 1, found least %g, initial %g", t.Least, t.Initial)
+	}
+	return nil
+}
+
+// names lists the modalities, sorted.
+func (c *Config) names() []string {
+	return slices.Sorted(maps.Keys(c.Modalities))
+}
+
+// OpenProcessors opens the processor of every modality. What they learned is
+// read from dir; dir is empty for a model that has not been trained.
+func (c *Config) OpenProcessors(dir string) (map[string]modalities.Processor, error) {
+	ps := map[string]modalities.Processor{}
+	for _, name := range c.names() {
+		m, err := modalities.Lookup(name)
+		if err != nil {
+			return nil, err
+		}
+		p, err := m.Open(c.Modalities[name].Input, dir)
+		if err != nil {
+			return nil, fmt.Errorf("modalities.%s.input: %w", name, err)
+		}
+		ps[name] = p
+	}
+	return ps, nil
+}

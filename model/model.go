@@ -1,0 +1,222 @@
+// Package model joins the parts into what a run folder becomes: processors,
+// stems, the trunk and heads. It opens, saves and embeds.
+package model
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/onetrunk/onetrunk/autograd"
+	"github.com/onetrunk/onetrunk/encoder"
+	"github.com/onetrunk/onetrunk/modalities"
+	"github.com/onetrunk/onetrunk/sharing"
+	"github.com/onetrunk/onetrunk/tensor"
+	"github.com/onetrunk/onetrunk/tokenizers"
+)
+
+// Model is a trunk with everything around it. Embedding is safe for
+// concurrent use; training is for one goroutine.
+type Model struct {
+	Config Config
+	Device tensor.Device
+	// Bank holds all weights, Map says which serve where in the trunk.
+	Bank *sharing.Bank
+	Map  *sharing.Map
+
+	names       []string // of the modalities, sorted
+	processors  map[string]modalities.Processor
+	stems       map[string]*tokenizers.Stem
+	heads       map[string]*encoder.Head
+	trunk       *encoder.Trunk
+	fingerprint string
+	tapes       sync.Pool
+}
+
+// New makes a model with first values by the seed. Its parameters are frozen
+// until the bank unfreezes them.
+func New(cfg Config, processors map[string]modalities.Processor, dev tensor.Device, seed uint64) *Model {
+	m := &Model{
+		Config: cfg, Device: dev, Bank: sharing.NewBank(dev, seed),
+		names: cfg.names(), processors: processors,
+		stems: map[string]*tokenizers.Stem{}, heads: map[string]*encoder.Head{},
+	}
+	m.Map = sharing.NewMap(cfg.Sharing, cfg.Trunk.Layers, m.names)
+	for _, name := range m.names {
+		class := cfg.Modalities[name].Pool == "class"
+		m.stems[name] = tokenizers.NewStem(m.Bank, name, processors[name].Layout(), cfg.Trunk.Width, class)
+	}
+	m.trunk = encoder.NewTrunk(cfg.Trunk, m.Bank, m.Map)
+	for _, name := range m.names {
+		m.heads[name] = encoder.NewHead(cfg.Trunk, m.Bank, name, cfg.Modalities[name].Pool)
+	}
+	for i, a := range m.names {
+		for _, b := range m.names[i+1:] {
+			m.Bank.Vector(temperatureName(a, b), 1, float32(-math.Log(cfg.Temperature.Initial)))
+		}
+	}
+	m.tapes.New = func() any { return autograd.NewTape(dev, false) }
+	return m
+}
+
+func temperatureName(a, b string) string {
+	if b < a {
+		a, b = b, a
+	}
+	return "temperatures/" + a + "+" + b
+}
+
+// LogScale returns the parameter [1] of a pair of modalities: the logarithm
+// of 1/temperature, by which its similarities are scaled.
+func (m *Model) LogScale(a, b string) *autograd.Param { return m.Bank.Param(temperatureName(a, b)) }
+
+// ClampTemperatures keeps the temperatures within [least, 1], after a step of
+// the optimizer.
+func (m *Model) ClampTemperatures() {
+	hi := float32(-math.Log(m.Config.Temperature.Least))
+	for i, a := range m.names {
+		for _, b := range m.names[i+1:] {
+			m.Device.Clamp(m.LogScale(a, b).Value, 0, hi)
+		}
+	}
+}
+
+// Dim returns E, the length of an embedding.
+func (m *Model) Dim() int { return m.Config.Trunk.Embed }
+
+// Modalities lists what the model reads, sorted.
+func (m *Model) Modalities() []string { return m.names }
+
+// Processors returns the processor of every modality.
+func (m *Model) Processors() map[string]modalities.Processor { return m.processors }
+
+// Processor returns the processor of one modality.
+func (m *Model) Processor(modality string) (modalities.Processor, error) {
+	p, ok := m.processors[modality]
+	if !ok {
+		return nil, fmt.Errorf("the model reads %v, not %q", m.names, modality)
+	}
+	return p, nil
+}
+
+// Fingerprint identifies the weights; it is empty for a model that has been
+// neither saved nor opened.
+func (m *Model) Fingerprint() string { return m.fingerprint }
+
+// Input is the samples of one modality in a batch.
+type Input struct {
+	Modality string
+	Tokens   []tokenizers.Tokens
+}
+
+// Check says whether the model can take a sample.
+func (m *Model) Check(modality string, t tokenizers.Tokens) error {
+	s, ok := m.stems[modality]
+	if !ok {
+		return fmt.Errorf("the model reads %v, not %q", m.names, modality)
+	}
+	return s.Check(t)
+}
+
+// Forward embeds samples of several modalities at once. It returns, for each
+// input, their vectors of unit length [n, E]. The samples have passed Check
+// and each modality stands in one input.
+func (m *Model) Forward(tape *autograd.Tape, inputs []Input) []*autograd.Var {
+	var runs []sharing.Run
+	var spans []tensor.Span
+	var rows []*autograd.Var
+	start := 0
+	for _, in := range inputs {
+		stem := m.stems[in.Modality]
+		x := stem.Forward(tape, in.Tokens)
+		runs = append(runs, sharing.Run{Modality: in.Modality, Rows: x.Rows()})
+		rows = append(rows, x)
+		for _, t := range in.Tokens {
+			n := stem.Length(t)
+			spans = append(spans, tensor.Span{Start: start, Len: n, Causal: m.Config.Modalities[in.Modality].Causal})
+			start += n
+		}
+	}
+	x := m.trunk.Forward(tape, pack(tape, rows), runs, spans)
+	out := make([]*autograd.Var, len(inputs))
+	for i, in := range inputs {
+		n := len(in.Tokens)
+		out[i] = m.heads[in.Modality].Forward(tape, x, spans[:n])
+		spans = spans[n:]
+	}
+	return out
+}
+
+// pack puts matrices of one width below each other.
+func pack(tape *autograd.Tape, xs []*autograd.Var) *autograd.Var {
+	if len(xs) == 1 {
+		return xs[0]
+	}
+	terms := make([]autograd.Term, len(xs))
+	for i := range xs {
+		s := &tensor.Sparse{}
+		for j, x := range xs {
+			for r := range x.Rows() {
+				if i == j {
+					s.Append(int32(r))
+				} else {
+					s.Append()
+				}
+			}
+		}
+		terms[i] = autograd.Term{S: s, X: xs[i]}
+	}
+	return tape.Gather(terms...)
+}
+
+// embedRows bounds the packed rows of one pass of Embed, and so its memory.
+const embedRows = 4096
+
+// Embed returns the vectors of a batch [n, E], row-major, of unit length. The
+// context is heeded between passes.
+func (m *Model) Embed(ctx context.Context, modality string, batch []tokenizers.Tokens) ([]float32, error) {
+	stem, ok := m.stems[modality]
+	if !ok {
+		return nil, fmt.Errorf("the model reads %v, not %q", m.names, modality)
+	}
+	for i, t := range batch {
+		if err := stem.Check(t); err != nil {
+			return nil, fmt.Errorf("%s %d of the batch: %w", modality, i, err)
+		}
+	}
+	tape := m.tapes.Get().(*autograd.Tape)
+	defer m.tapes.Put(tape)
+	out := make([]float32, 0, len(batch)*m.Dim())
+	for len(batch) > 0 {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		n, rows := 1, stem.Length(batch[0])
+		for n < len(batch) && rows+stem.Length(batch[n]) <= embedRows {
+			rows += stem.Length(batch[n])
+			n++
+		}
+		z := m.Forward(tape, []Input{{modality, batch[:n]}})[0]
+		at := len(out)
+		out = slices.Grow(out, n*m.Dim())[:at+n*m.Dim()]
+		m.Device.Read(out[at:], z.Value)
+		tape.Release()
+		batch = batch[n:]
+	}
+	return out, nil
+}
+
+// EmbedValue embeds one decoded value.
+func (m *Model) EmbedValue(ctx context.Context, modality string, v modalities.Value) ([]float32, error) {
+	p, err := m.Processor(modality)
+	if err != nil {
+		return nil, err
+	}
+	t, err := p.Tokenize(v)
+	if err != nil {
+		return nil, err
+	}
+	return m.Embed(ctx, modality, []tokenizers.Tokens{t})
+}

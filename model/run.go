@@ -1,0 +1,195 @@
+package model
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/onetrunk/onetrunk/checkpoint"
+	"github.com/onetrunk/onetrunk/internal/atomicfile"
+	"github.com/onetrunk/onetrunk/modalities"
+	"github.com/onetrunk/onetrunk/sharing"
+	"github.com/onetrunk/onetrunk/tensor"
+)
+
+// A run folder holds
+//
+//	config.json                        the whole config, defaults filled in
+//	tokenizer.json                     what the processors learned
+//	checkpoints/step-NNNNNN/model.safetensors
+//	checkpoints/latest, checkpoints/best   the name of a step's folder
+const (
+	configFile     = "config.json"
+	checkpointsDir = "checkpoints"
+	weightsFile    = "model.safetensors"
+)
+
+// CheckpointDir returns the folder of a step within a run.
+func CheckpointDir(run string, step int) string {
+	return filepath.Join(run, checkpointsDir, fmt.Sprintf("step-%06d", step))
+}
+
+// Mark names a checkpoint "latest" or "best" in its run.
+func Mark(dir, as string) error {
+	return atomicfile.WriteBytes(filepath.Join(filepath.Dir(dir), as), []byte(filepath.Base(dir)+"\n"))
+}
+
+// Marked returns the folder of the checkpoint that is marked "latest" or
+// "best" in a run. The error is fs.ErrNotExist when none is.
+func Marked(run, as string) (string, error) {
+	mark := filepath.Join(run, checkpointsDir, as)
+	name, err := os.ReadFile(mark)
+	if err != nil {
+		return "", err
+	}
+	step := strings.TrimSpace(string(name))
+	if !filepath.IsLocal(step) {
+		return "", fmt.Errorf("%s: %q is not the name of a checkpoint", mark, step)
+	}
+	return filepath.Join(run, checkpointsDir, step), nil
+}
+
+// Open opens the model of a run folder, at its best checkpoint or else its
+// latest, or of one checkpoint's folder.
+func Open(dir string) (*Model, error) { return OpenOn(dir, tensor.CPU(0)) }
+
+// OpenOn is Open on a given device.
+func OpenOn(dir string, dev tensor.Device) (*Model, error) {
+	run, weights := dir, filepath.Join(dir, weightsFile)
+	if _, err := os.Stat(weights); err == nil {
+		run = filepath.Dir(filepath.Dir(filepath.Clean(dir)))
+	} else {
+		step, err := Marked(dir, "best")
+		if err != nil {
+			step, err = Marked(dir, "latest")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: not a run folder with a checkpoint (expected %s and %s/latest)", dir, configFile, checkpointsDir)
+		}
+		weights = filepath.Join(step, weightsFile)
+	}
+	cfg, err := ReadConfig(filepath.Join(run, configFile))
+	if err != nil {
+		return nil, err
+	}
+	processors, err := cfg.OpenProcessors(run)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", run, err)
+	}
+	for _, name := range cfg.names() {
+		if f, ok := processors[name].(modalities.Fitter); ok && !f.Fitted() {
+			return nil, fmt.Errorf("%s: what the %s modality learned (its vocabulary) is missing from the run folder", run, name)
+		}
+	}
+	m := New(cfg, processors, dev, 0)
+	return m, m.Load(weights)
+}
+
+// SaveConfig writes config.json and what the processors learned into a run
+// folder. Opening that folder later does not depend on anything else.
+func (m *Model) SaveConfig(run string) error {
+	c := m.Config
+	c.Modalities = map[string]Modality{}
+	for _, name := range m.names {
+		p := m.processors[name]
+		if f, ok := p.(modalities.Fitter); ok {
+			if err := f.Save(run); err != nil {
+				return err
+			}
+		}
+		s := m.Config.Modalities[name]
+		s.Input = p.Config()
+		c.Modalities[name] = s
+	}
+	data, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteBytes(filepath.Join(run, configFile), append(data, '\n'))
+}
+
+// Save writes the weights as dir/model.safetensors, each physical tensor once
+// under its own name.
+func (m *Model) Save(dir string) error {
+	tensors := Tensors(m.Bank)
+	m.fingerprint = fingerprint(tensors)
+	return checkpoint.Write(filepath.Join(dir, weightsFile), tensors, map[string]string{
+		"format": "onetrunk", "fingerprint": m.fingerprint,
+	})
+}
+
+// Tensors returns all of a bank's values as they are written down.
+func Tensors(b *sharing.Bank) []checkpoint.Tensor {
+	var ts []checkpoint.Tensor
+	for _, p := range b.Params() {
+		ts = append(ts, checkpoint.Tensor{Name: p.Name, Shape: p.Shape(), Data: b.Read(p)})
+	}
+	return ts
+}
+
+// Load reads the weights from a file that Save wrote for a model of the same
+// config. A missing, extra or mis-shaped tensor is an error that names it.
+func (m *Model) Load(path string) error {
+	f, err := checkpoint.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	have := f.Names()
+	var missing, extra []string
+	for _, p := range m.Bank.Params() {
+		if !slices.Contains(have, p.Name) {
+			missing = append(missing, fmt.Sprintf("%s %v", p.Name, p.Shape()))
+		}
+	}
+	for _, name := range have {
+		if !m.Bank.Has(name) {
+			extra = append(extra, name)
+		}
+	}
+	if len(missing)+len(extra) > 0 {
+		return fmt.Errorf("%s does not fit the config: missing tensors %v, extra tensors %v", path, missing, extra)
+	}
+	for _, p := range m.Bank.Params() {
+		x := make([]float32, p.Value.Len())
+		if err := f.Read(p.Name, x, p.Shape()); err != nil {
+			return err
+		}
+		m.Device.Write(p.Value, x)
+	}
+	m.fingerprint = f.Meta()["fingerprint"]
+	if m.fingerprint == "" {
+		m.fingerprint = fingerprint(Tensors(m.Bank))
+	}
+	return nil
+}
+
+// fingerprint is a hash of names, shapes and values.
+func fingerprint(ts []checkpoint.Tensor) string {
+	h := sha256.New()
+	buf := make([]byte, 4096)
+	for _, t := range ts {
+		fmt.Fprintln(h, t.Name, t.Shape)
+		writeFloats(h, t.Data, buf)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+func writeFloats(w io.Writer, x []float32, buf []byte) {
+	for len(x) > 0 {
+		n := min(len(x), len(buf)/4)
+		for i, v := range x[:n] {
+			binary.LittleEndian.PutUint32(buf[4*i:], math.Float32bits(v))
+		}
+		w.Write(buf[:4*n])
+		x = x[n:]
+	}
+}
