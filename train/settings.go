@@ -1,0 +1,145 @@
+package train
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/onetrunk/onetrunk/internal/strictjson"
+	"github.com/onetrunk/onetrunk/model"
+)
+
+// Settings is the "train" block of a config.
+type Settings struct {
+	// Batch is the number of samples of one forward pass, Accumulate the
+	// number of passes whose gradients make one step. Each pass contrasts its
+	// own samples alone.
+	Batch      int `json:"batch"`
+	Accumulate int `json:"accumulate"`
+	// Steps is the length of the schedule.
+	Steps int `json:"steps"`
+	// LR is the peak learning rate: it grows linearly over the first Warmup
+	// (a share of Steps) and falls along a cosine to FinalLR (a share of LR).
+	LR      float64 `json:"lr"`
+	Warmup  float64 `json:"warmup"`
+	FinalLR float64 `json:"final_lr"`
+	// Beta1, Beta2, Eps and Decay are AdamW's (Loshchilov and Hutter 2019).
+	// Norms, biases, positions and temperatures do not decay.
+	Beta1 float64 `json:"beta1"`
+	Beta2 float64 `json:"beta2"`
+	Eps   float64 `json:"eps"`
+	Decay float64 `json:"decay"`
+	// Clip bounds the norm of the whole gradient; 0 does not.
+	Clip float64 `json:"clip"`
+	// Pairs weighs the losses: {"image+text": 1, "audio+text": 0.5}. Pairs
+	// that are not named weigh 0; without the key all weigh 1.
+	Pairs map[string]float64 `json:"pairs,omitempty"`
+	// Positives says which samples of a batch belong together: those with
+	// equal "ids", or with equal ids or an equal value of some modality
+	// ("values": two samples with one caption), or each with itself alone
+	// ("rows").
+	Positives string `json:"positives"`
+	// Seed decides first values, order and augmentation.
+	Seed uint64 `json:"seed"`
+	// SaveEvery and EvalEvery are in steps; 0 stands for a twentieth and a
+	// tenth of Steps.
+	SaveEvery int `json:"save_every,omitempty"`
+	EvalEvery int `json:"eval_every,omitempty"`
+}
+
+// ParseSettings reads the "train" block of a config. name is used in errors.
+func ParseSettings(name string, c model.Config) (Settings, error) {
+	s := Settings{
+		Batch: 64, Accumulate: 1, Steps: 1000,
+		LR: 5e-4, Warmup: 0.1, FinalLR: 0,
+		Beta1: 0.9, Beta2: 0.98, Eps: 1e-6, Decay: 0.2, Clip: 1,
+		Positives: "values", Seed: 1,
+	}
+	if len(c.Train) > 0 {
+		if err := strictjson.Unmarshal(name+": train", c.Train, &s); err != nil {
+			return Settings{}, err
+		}
+	}
+	if err := s.validate(c); err != nil {
+		return Settings{}, fmt.Errorf("%s: train.%w", name, err)
+	}
+	return s, nil
+}
+
+func (s *Settings) validate(c model.Config) error {
+	for _, v := range []struct {
+		key       string
+		value, lo float64
+		hi        float64
+	}{
+		{"batch", float64(s.Batch), 2, math.Inf(1)},
+		{"accumulate", float64(s.Accumulate), 1, math.Inf(1)},
+		{"steps", float64(s.Steps), 1, math.Inf(1)},
+		{"lr", s.LR, 0, math.Inf(1)},
+		{"warmup", s.Warmup, 0, 1},
+		{"final_lr", s.FinalLR, 0, 1},
+		{"beta1", s.Beta1, 0, 0.999999},
+		{"beta2", s.Beta2, 0, 0.999999},
+		{"eps", s.Eps, 0, 1},
+		{"decay", s.Decay, 0, math.Inf(1)},
+		{"clip", s.Clip, 0, math.Inf(1)},
+		{"save_every", float64(s.SaveEvery), 0, math.Inf(1)},
+		{"eval_every", float64(s.EvalEvery), 0, math.Inf(1)},
+	} {
+		if !(v.value >= v.lo && v.value <= v.hi) {
+			return fmt.Errorf("%s: expected a number in [%g, %g], found %g", v.key, v.lo, v.hi, v.value)
+		}
+	}
+	if !slices.Contains([]string{"values", "ids", "rows"}, s.Positives) {
+		return fmt.Errorf("positives: %q is not one of values, ids, rows", s.Positives)
+	}
+	for pair, w := range s.Pairs {
+		a, b, ok := strings.Cut(pair, "+")
+		_, hasA := c.Modalities[a]
+		_, hasB := c.Modalities[b]
+		if !ok || !hasA || !hasB || a >= b {
+			return fmt.Errorf("pairs: %q is not two of the model's modalities in alphabetical order, as in \"image+text\"", pair)
+		}
+		if !(w >= 0) {
+			return fmt.Errorf("pairs: the weight of %q is %g, expected at least 0", pair, w)
+		}
+	}
+	return nil
+}
+
+// weight returns the weight of a pair, for contrastive.Objective.
+func (s *Settings) weight(a, b string) float64 {
+	if s.Pairs == nil {
+		return 1
+	}
+	return s.Pairs[a+"+"+b]
+}
+
+// rate returns the learning rate of a step, from 1 to Steps.
+func (s *Settings) rate(step int) float64 {
+	warm := s.Warmup * float64(s.Steps)
+	x := float64(step)
+	if x < warm {
+		return s.LR * x / warm
+	}
+	done := min((x-warm)/max(float64(s.Steps)-warm, 1), 1)
+	return s.LR * (s.FinalLR + (1-s.FinalLR)*0.5*(1+math.Cos(math.Pi*done)))
+}
+
+// orDefault fills in what the schedule decides and returns the whole block as
+// JSON for the run folder.
+func (s *Settings) orDefault() json.RawMessage {
+	if s.SaveEvery == 0 {
+		s.SaveEvery = max(s.Steps/20, 1)
+	}
+	if s.EvalEvery == 0 {
+		s.EvalEvery = max(s.Steps/10, 1)
+	}
+	data, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // numbers and strings, checked to be finite
+	}
+	return data
+}

@@ -1,0 +1,106 @@
+package train
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/onetrunk/onetrunk/internal/atomicfile"
+	"github.com/onetrunk/onetrunk/internal/strictjson"
+	"github.com/onetrunk/onetrunk/model"
+)
+
+const stateFile = "state.json"
+
+// state is what a run must remember besides weights and moments. Order,
+// augmentation and schedule are functions of the step and the seed.
+type state struct {
+	Step int `json:"step"`
+	// Best is the mean R@1 of the best evaluation, at step BestStep.
+	Best     float64 `json:"best"`
+	BestStep int     `json:"best_step"`
+	// Data names the training source, and Items its size: a run goes on with
+	// the same data or not at all.
+	Data  string `json:"data"`
+	Items int    `json:"items"`
+}
+
+// save makes the checkpoint of the current step and marks it the latest. The
+// mark is set last: a run that is killed before goes on from the one before.
+func (r *run) save() error {
+	dir := model.CheckpointDir(r.dir, r.state.Step)
+	if err := r.model.Save(dir); err != nil {
+		return err
+	}
+	if err := r.opt.save(dir); err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(r.state, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.WriteBytes(filepath.Join(dir, stateFile), append(data, '\n')); err != nil {
+		return err
+	}
+	if err := model.Mark(dir, "latest"); err != nil {
+		return err
+	}
+	r.saved = r.state.Step
+	return r.prune()
+}
+
+// prune removes the checkpoints that are neither the latest nor the best.
+func (r *run) prune() error {
+	var keep []string
+	for _, as := range []string{"latest", "best"} {
+		dir, err := model.Marked(r.dir, as)
+		if err == nil {
+			keep = append(keep, dir)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	dirs, err := filepath.Glob(filepath.Join(r.dir, "checkpoints", "step-*"))
+	if err != nil {
+		return err
+	}
+	for _, d := range dirs {
+		if !slices.Contains(keep, d) {
+			if err := os.RemoveAll(d); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// restore goes back to the run's latest checkpoint.
+func (r *run) restore() error {
+	dir, err := model.Marked(r.dir, "latest")
+	if err != nil {
+		return err
+	}
+	data, err := os.ReadFile(filepath.Join(dir, stateFile))
+	if err != nil {
+		return err
+	}
+	var s state
+	if err := strictjson.Unmarshal(filepath.Join(dir, stateFile), data, &s); err != nil {
+		return err
+	}
+	if s.Items != r.state.Items {
+		return fmt.Errorf("%s was trained on %s with %d items; %s has %d", r.dir, s.Data, s.Items, r.state.Data, r.state.Items)
+	}
+	if err := r.model.Load(filepath.Join(dir, "model.safetensors")); err != nil {
+		return err
+	}
+	if err := r.opt.load(dir); err != nil {
+		return err
+	}
+	r.state, r.saved = s, s.Step
+	return nil
+}

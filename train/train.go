@@ -1,0 +1,390 @@
+// Package train is the training loop and what it needs: settings, optimizer,
+// checkpoints, the log, and evaluation.
+//
+// A run is a function of its config, data, seed and number of threads: the
+// same ones give the same bits, also when it was killed and resumed.
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/onetrunk/onetrunk/autograd"
+	"github.com/onetrunk/onetrunk/contrastive"
+	"github.com/onetrunk/onetrunk/datasets"
+	"github.com/onetrunk/onetrunk/internal/progress"
+	"github.com/onetrunk/onetrunk/modalities"
+	"github.com/onetrunk/onetrunk/model"
+	"github.com/onetrunk/onetrunk/tensor"
+)
+
+// Options describes a run.
+type Options struct {
+	// Name is what errors call the config.
+	Name     string
+	Config   model.Config
+	Settings Settings
+	// Train and Val are the sources; Val may be nil, then no checkpoint is
+	// the best.
+	Train, Val datasets.Source
+	// Dir is the run folder.
+	Dir string
+	// Resume goes on from the latest checkpoint in Dir. Otherwise Dir must
+	// not hold a run.
+	Resume bool
+	// MaxSteps ends the run early, with the schedule as it is; 0 does not.
+	MaxSteps int
+	// MaxBad is the share of unreadable values that is tolerated.
+	MaxBad float64
+	// Threads of the device; 0 takes one for each processor.
+	Threads int
+	// Out receives progress; nil shows none.
+	Out io.Writer
+}
+
+// Result says how a run ended.
+type Result struct {
+	Step     int         `json:"step"`
+	Loss     float64     `json:"loss"`
+	Seconds  float64     `json:"seconds"`
+	Samples  int         `json:"samples"`
+	Bad      int         `json:"bad"`
+	BestStep int         `json:"best_step,omitempty"`
+	Eval     *Evaluation `json:"eval,omitempty"`
+}
+
+// ErrInterrupted is returned, wrapped, when the context ended a run. Its
+// state is saved.
+var ErrInterrupted = errors.New("interrupted")
+
+// run is a run in progress.
+type run struct {
+	Options
+	dir       string
+	dev       tensor.Device
+	model     *model.Model
+	objective contrastive.Objective
+	opt       *optimizer
+	loader    *datasets.Loader
+	tape      *autograd.Tape
+	log       *os.File
+	bar       *progress.Bar
+	state     state
+	saved     int // step of the last checkpoint
+	bad       []datasets.BadRow
+}
+
+// Run trains until the schedule's end, MaxSteps or the end of the context.
+func Run(ctx context.Context, o Options) (Result, error) {
+	r := &run{Options: o, dir: o.Dir, dev: tensor.CPU(o.Threads)}
+	if err := r.prepare(ctx); err != nil {
+		return Result{}, err
+	}
+	defer r.log.Close()
+	return r.train(ctx)
+}
+
+// prepare makes or restores everything that a step needs.
+func (r *run) prepare(ctx context.Context) error {
+	_, err := model.Marked(r.dir, "latest")
+	switch {
+	case r.Resume && errors.Is(err, fs.ErrNotExist):
+		r.Resume = false // nothing was saved yet: begin
+	case err == nil && !r.Resume:
+		return fmt.Errorf("%s holds a run already: go on with --resume latest, or take another --name", r.dir)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	r.Config.Train = r.Settings.orDefault()
+	from := ""
+	if r.Resume {
+		from = r.dir
+	}
+	processors, err := r.Config.OpenProcessors(from)
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.Name, err)
+	}
+	if err := r.fit(ctx, processors); err != nil {
+		return err
+	}
+	r.model = model.New(r.Config, processors, r.dev, r.Settings.Seed)
+	r.model.Bank.Freeze(func(string) bool { return true }, false)
+	r.opt = newOptimizer(r.dev, r.model.Bank, &r.Settings)
+	r.tape = autograd.NewTape(r.dev, true)
+	r.objective = contrastive.Objective{
+		Weight:   r.Settings.weight,
+		LogScale: func(a, b string) *autograd.Var { return r.model.LogScale(a, b).Var() },
+	}
+	r.loader, err = datasets.NewLoader(r.Train, datasets.LoaderOptions{
+		Processors: processors, Batch: r.Settings.Batch, Seed: r.Settings.Seed, MaxBad: r.MaxBad,
+		OnBad: func(b datasets.BadRow) { r.bad = append(r.bad, b) },
+	})
+	if err != nil {
+		return err
+	}
+	r.state = state{Data: r.Train.Name(), Items: r.Train.Len(), Best: -1}
+	if r.Resume {
+		if err := r.restore(); err != nil {
+			return err
+		}
+	} else if err := r.model.SaveConfig(r.dir); err != nil {
+		return err
+	}
+	r.log, err = openLog(r.dir, r.state.Step)
+	return err
+}
+
+// fit lets the modalities learn from the training data what they need to.
+func (r *run) fit(ctx context.Context, processors map[string]modalities.Processor) error {
+	for name, p := range processors {
+		f, ok := p.(modalities.Fitter)
+		if !ok || f.Fitted() {
+			continue
+		}
+		bar := progress.New(r.Out, name+" vocabulary", 0)
+		var failed error
+		err := f.Fit(func(yield func(modalities.Value) bool) {
+			for _, v := range datasets.Distinct(r.Train, name) {
+				if failed = ctx.Err(); failed != nil {
+					return
+				}
+				value, err := r.Train.Load(v.Cell, p)
+				if err != nil {
+					continue // the loader will meet it again, count and list it
+				}
+				if !yield(value) {
+					return
+				}
+			}
+		})
+		bar.Done()
+		if err = errors.Join(failed, err); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// train runs the steps that are left.
+func (r *run) train(ctx context.Context) (Result, error) {
+	last := r.Settings.Steps
+	if r.MaxSteps > 0 {
+		last = min(last, r.MaxSteps)
+	}
+	res := Result{Step: r.state.Step}
+	began := time.Now()
+	r.bar = progress.New(r.Out, "train", last)
+	r.bar.Set(r.state.Step)
+	defer r.bar.Done()
+	if r.state.Step < last {
+		if err := r.steps(ctx, last, &res); err != nil {
+			return res, err
+		}
+	}
+	res.Seconds = time.Since(began).Seconds()
+	res.Bad, res.BestStep = len(r.bad), r.state.BestStep
+	return res, r.listBad()
+}
+
+// steps trains from the current step to the last one.
+func (r *run) steps(ctx context.Context, last int, res *Result) error {
+	acc := r.Settings.Accumulate
+	var s stepStats
+	// The loader counts batches, a step takes acc of them.
+	for batch, err := range r.loader.Run(ctx, r.state.Step*acc) {
+		if err != nil {
+			if ctx.Err() != nil {
+				return r.interrupted()
+			}
+			return errors.Join(err, r.listBad())
+		}
+		if err := r.pass(batch, &s); err != nil {
+			return err
+		}
+		if s.passes < acc {
+			continue
+		}
+		n := r.state.Step + 1
+		rate, norm, err := r.opt.step(n)
+		if err != nil {
+			return fmt.Errorf("step %d: %w (samples %v); the last checkpoint is of step %d", n, err, s.ids, r.saved)
+		}
+		r.model.ClampTemperatures()
+		r.state.Step = n
+		rec := s.record(n, rate, norm, r.temperatures())
+		rec.Bad = len(r.bad)
+		if err := r.write(rec); err != nil {
+			return err
+		}
+		r.bar.Set(n)
+		r.bar.Note("loss %.3f  R@1 %.0f%%  %.0f samples/s  %.0f tokens/s", rec.Loss, 100*rec.R1, rec.SamplesPerS, rec.TokensPerS)
+		res.Step, res.Loss = n, rec.Loss
+		res.Samples += s.samples
+		s = stepStats{}
+		done, err := r.milestones(ctx, n == last, res)
+		if done || err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// milestones evaluates and saves when it is time.
+func (r *run) milestones(ctx context.Context, last bool, res *Result) (done bool, err error) {
+	n := r.state.Step
+	if ctx.Err() != nil {
+		return true, r.interrupted()
+	}
+	evaluate := r.Val != nil && (last || n%r.Settings.EvalEvery == 0)
+	if !evaluate {
+		if last || n%r.Settings.SaveEvery == 0 {
+			return last, r.save()
+		}
+		return false, nil
+	}
+	e, err := Evaluate(ctx, r.model, r.Val, r.MaxBad, nil)
+	if err != nil {
+		if ctx.Err() != nil {
+			return true, r.interrupted()
+		}
+		return true, err
+	}
+	res.Eval = &e
+	if err := r.write(record{Step: n, Eval: &e}); err != nil {
+		return true, err
+	}
+	mean, _ := e.Mean()
+	better := mean > r.state.Best
+	if better {
+		r.state.Best, r.state.BestStep = mean, n
+	}
+	if err := r.save(); err != nil {
+		return true, err
+	}
+	if better {
+		if err := model.Mark(model.CheckpointDir(r.dir, n), "best"); err != nil {
+			return true, err
+		}
+		return last, r.prune()
+	}
+	return last, nil
+}
+
+// interrupted saves what a run that was told to stop has done.
+func (r *run) interrupted() error {
+	if r.state.Step > r.saved {
+		if err := r.save(); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w at step %d, which is saved: go on with --resume latest", ErrInterrupted, r.state.Step)
+}
+
+// stepStats gathers the figures of the passes of one step.
+type stepStats struct {
+	passes, samples, tokens, cut, epoch int
+	loss, hits                          float64
+	ids                                 []string
+	began                               time.Time
+}
+
+// pass runs one batch forward and backward.
+func (r *run) pass(b *datasets.Batch, s *stepStats) error {
+	if s.passes == 0 {
+		s.began = time.Now()
+	}
+	inputs := make([]model.Input, len(b.Groups))
+	for i, g := range b.Groups {
+		inputs[i] = model.Input{Modality: g.Modality, Tokens: g.Tokens}
+		for j, t := range g.Tokens {
+			if err := r.model.Check(g.Modality, t); err != nil {
+				return fmt.Errorf("%s: item %s: %s: %w", r.Train.Name(), b.IDs[g.Rows[j]], g.Modality, err)
+			}
+			s.tokens += t.Len()
+			s.cut += t.Cut
+		}
+	}
+	zs := r.model.Forward(r.tape, inputs)
+	vectors := make([]contrastive.Vectors, len(zs))
+	for i, z := range zs {
+		vectors[i] = contrastive.Vectors{Modality: b.Groups[i].Modality, Z: z, Rows: b.Groups[i].Rows}
+	}
+	c := r.objective.Forward(r.tape, vectors, r.groups(b))
+	if c.Loss == nil {
+		return fmt.Errorf("%s: step %d: no two samples of the batch have the same two modalities (items %v)", r.Train.Name(), r.state.Step+1, b.IDs)
+	}
+	loss := float64(r.tape.Scalar(c.Loss))
+	if math.IsNaN(loss) || math.IsInf(loss, 0) {
+		return fmt.Errorf("step %d: the loss is %v (samples %v); the last checkpoint is of step %d", r.state.Step+1, loss, b.IDs, r.saved)
+	}
+	for _, p := range c.Pairs {
+		s.hits += float64(r.tape.Scalar(p.HitsAB)+r.tape.Scalar(p.HitsBA)) / float64(2*len(c.Pairs)*r.Settings.Accumulate)
+	}
+	r.tape.Backward(c.Loss, []float32{1 / float32(r.Settings.Accumulate)})
+	s.passes++
+	s.samples += len(b.IDs)
+	s.epoch = b.Epoch
+	s.loss += loss / float64(r.Settings.Accumulate)
+	s.ids = append(s.ids, b.IDs...)
+	return nil
+}
+
+// groups numbers a batch's rows by what the settings call positives.
+func (r *run) groups(b *datasets.Batch) []int32 {
+	return contrastive.Groups(len(b.IDs), func(join func(key string, row int)) {
+		if r.Settings.Positives == "rows" {
+			return
+		}
+		for i, id := range b.IDs {
+			join("id:"+id, i)
+		}
+		if r.Settings.Positives == "ids" {
+			return
+		}
+		for _, g := range b.Groups {
+			for i, ref := range g.Refs {
+				join(g.Modality+":"+ref, g.Rows[i])
+			}
+		}
+	})
+}
+
+func (s *stepStats) record(n int, rate, norm float64, temperatures map[string]float64) record {
+	seconds := max(time.Since(s.began).Seconds(), 1e-9)
+	return record{
+		Step: n, Epoch: s.epoch, Loss: s.loss, R1: s.hits, Rate: rate, GradNorm: norm, Temperature: temperatures,
+		SamplesPerS: math.Round(float64(s.samples) / seconds), TokensPerS: math.Round(float64(s.tokens) / seconds), Cut: s.cut,
+	}
+}
+
+// temperatures reads the learned temperature of every pair.
+func (r *run) temperatures() map[string]float64 {
+	t := map[string]float64{}
+	names := r.model.Modalities()
+	for i, a := range names {
+		for _, b := range names[i+1:] {
+			if r.Settings.weight(a, b) > 0 {
+				x := r.model.Bank.Read(r.model.LogScale(a, b))
+				t[a+"+"+b] = math.Exp(-float64(x[0]))
+			}
+		}
+	}
+	return t
+}
+
+// listBad writes the values that could not be read beside the run's log.
+func (r *run) listBad() error {
+	if len(r.bad) == 0 {
+		return nil
+	}
+	bad := slices.Clone(r.bad)
+	return datasets.WriteBad(filepath.Join(r.dir, "bad.tsv"), bad)
+}
