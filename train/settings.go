@@ -62,13 +62,14 @@ func ParseSettings(name string, c model.Config) (Settings, error) {
 			return Settings{}, err
 		}
 	}
-	if err := s.validate(c); err != nil {
-		return Settings{}, fmt.Errorf("%s: train.%w", name, err)
+	if err := s.Validate(c); err != nil {
+		return Settings{}, fmt.Errorf("%s: %w", name, err)
 	}
 	return s, nil
 }
 
-func (s *Settings) validate(c model.Config) error {
+// Validate checks the settings for a model.
+func (s *Settings) Validate(c model.Config) error {
 	for _, v := range []struct {
 		key       string
 		value, lo float64
@@ -89,21 +90,21 @@ func (s *Settings) validate(c model.Config) error {
 		{"eval_every", float64(s.EvalEvery), 0, math.Inf(1)},
 	} {
 		if !(v.value >= v.lo && v.value <= v.hi) {
-			return fmt.Errorf("%s: expected a number in [%g, %g], found %g", v.key, v.lo, v.hi, v.value)
+			return fmt.Errorf("train.%s: expected a number in [%g, %g], found %g", v.key, v.lo, v.hi, v.value)
 		}
 	}
 	if !slices.Contains([]string{"values", "ids", "rows"}, s.Positives) {
-		return fmt.Errorf("positives: %q is not one of values, ids, rows", s.Positives)
+		return fmt.Errorf("train.positives: %q is not one of values, ids, rows", s.Positives)
 	}
 	for pair, w := range s.Pairs {
 		a, b, ok := strings.Cut(pair, "+")
 		_, hasA := c.Modalities[a]
 		_, hasB := c.Modalities[b]
 		if !ok || !hasA || !hasB || a >= b {
-			return fmt.Errorf("pairs: %q is not two of the model's modalities in alphabetical order, as in \"image+text\"", pair)
+			return fmt.Errorf("train.pairs: %q is not two of the model's modalities in alphabetical order, as in \"image+text\"", pair)
 		}
 		if !(w >= 0) {
-			return fmt.Errorf("pairs: the weight of %q is %g, expected at least 0", pair, w)
+			return fmt.Errorf("train.pairs: the weight of %q is %g, expected at least 0", pair, w)
 		}
 	}
 	return nil

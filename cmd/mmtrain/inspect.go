@@ -1,0 +1,91 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+
+	"github.com/onetrunk/onetrunk/model"
+	"github.com/onetrunk/onetrunk/sharing"
+	"github.com/onetrunk/onetrunk/tensor"
+)
+
+type inspectCmd struct {
+	Model string `required:"" help:"Run folder, preset (${presets}) or a JSON config." placeholder:"RUN|PRESET|FILE"`
+	JSON  bool   `name:"json" help:"Print one JSON object."`
+}
+
+func (c *inspectCmd) Run(e *environment) error {
+	m, err := openForInspection(c.Model)
+	if err != nil {
+		return err
+	}
+	r := m.Inspect()
+	if c.JSON {
+		return json.NewEncoder(e.stdout).Encode(r)
+	}
+	return printReport(e.stdout, m, r)
+}
+
+// openForInspection opens a run, or makes an untrained model of a config.
+func openForInspection(ref string) (*model.Model, error) {
+	if info, err := os.Stat(ref); err == nil && info.IsDir() {
+		return model.Open(ref)
+	}
+	cfg, _, err := readConfig(ref)
+	if err != nil {
+		return nil, err
+	}
+	processors, err := cfg.OpenProcessors("")
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	return model.New(cfg, processors, tensor.CPU(0), 0), nil
+}
+
+// printReport draws the map as a table of layers by role and modality, then
+// the figures.
+func printReport(w io.Writer, m *model.Model, r model.Report) error {
+	c := m.Config.Trunk
+	fmt.Fprintf(w, "trunk of %d layers, width %d, %d heads, hidden %d; embeddings of %d\nsharing: %s\n\n",
+		c.Layers, c.Width, c.Heads, c.Hidden, c.Embed, m.Config.Sharing)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprint(t, "layer\trole")
+	for _, name := range m.Modalities() {
+		fmt.Fprintf(t, "\t%s", name)
+	}
+	fmt.Fprintln(t)
+	tensors := map[sharing.Entry]string{}
+	for _, e := range r.Map {
+		tensors[sharing.Entry{Layer: e.Layer, Modality: e.Modality, Role: e.Role}] = e.Tensor
+	}
+	for l := range c.Layers {
+		for _, role := range sharing.Roles {
+			fmt.Fprintf(t, "%d\t%s", l, role)
+			last := ""
+			for _, name := range m.Modalities() {
+				tensor := tensors[sharing.Entry{Layer: l, Modality: name, Role: role}]
+				if tensor == last {
+					fmt.Fprint(t, "\t=")
+				} else {
+					fmt.Fprintf(t, "\t%s", tensor)
+				}
+				last = tensor
+			}
+			fmt.Fprintln(t)
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "\n%d unique parameters (%d in the trunk), %.1f MB in a checkpoint\n\n",
+		r.Parameters.Unique, r.Parameters.Trunk, float64(r.Bytes)/1e6)
+	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "modality\ttokens\tactive parameters\tMFLOP a sample\t")
+	for _, name := range m.Modalities() {
+		fmt.Fprintf(t, "%s\t%d\t%d\t%.1f\t\n", name, r.Tokens[name], r.Parameters.Active[name], float64(r.FLOPs[name])/1e6)
+	}
+	return t.Flush()
+}
