@@ -1,0 +1,58 @@
+# make help lists the targets.
+GO      ?= go
+LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
+RUN     ?= runs/demo
+CONFIG  ?= tiny
+export CGO_ENABLED = 0
+
+.PHONY: help
+help: ## Show the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/mmtrain and bin/mmembed, static binaries
+	$(GO) build -trimpath -o bin/ ./cmd/mmtrain ./cmd/mmembed
+
+.PHONY: demo
+demo: build ## The main job: train on the built-in world, evaluate, embed, search (about two minutes)
+	rm -rf $(RUN)
+	bin/mmtrain train --config demo --train-data demo: --val-data demo:#val --logs $(dir $(RUN)) --name $(notdir $(RUN))
+	bin/mmtrain eval --model $(RUN) --data demo:#test
+	bin/mmembed embed --model $(RUN) --input demo:#test --out $(RUN)/embeddings
+	bin/mmembed search --model $(RUN) --index $(RUN)/embeddings --modality image -k 3 --text "two small red circles on a dark background"
+	@echo "The run lies in $(RUN): its config, tokenizer, checkpoints and log; --model $(RUN) opens it."
+
+.PHONY: test
+test: ## Run all tests
+	$(GO) vet ./...
+	$(GO) test ./...
+
+.PHONY: test-short
+test-short: ## Run the tests without the slow ones
+	$(GO) test -short ./...
+
+.PHONY: lint
+lint: ## Check format, vet and golangci-lint
+	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(LINT) run
+
+.PHONY: generate
+generate: ## Generate the assembly kernels anew
+	$(GO) generate ./...
+
+.PHONY: bench
+bench: bench-kernels bench-train ## Time kernels, training and search
+	$(GO) test -run '^$$' -bench . ./retrieval
+
+.PHONY: bench-kernels
+bench-kernels: ## Time kernels against the machine's peak (JSON=1 for one object)
+	@$(GO) run ./tensor/internal/benchkernels $(if $(JSON),-json)
+
+.PHONY: bench-train
+bench-train: build ## Time training steps of CONFIG=tiny (JSON=1 for one object)
+	@bin/mmtrain bench --config $(CONFIG) $(if $(JSON),--json)
+
+.PHONY: clean
+clean: ## Remove what build made
+	rm -rf bin

@@ -1,0 +1,73 @@
+package autograd
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/onetrunk/onetrunk/tensor"
+)
+
+// counting counts the tensors that are in use.
+type counting struct {
+	tensor.Device
+	live, most int
+}
+
+func (c *counting) New(rows, cols int) *tensor.Tensor {
+	c.live++
+	c.most = max(c.most, c.live)
+	return c.Device.New(rows, cols)
+}
+
+func (c *counting) Free(t *tensor.Tensor) {
+	c.live--
+	c.Device.Free(t)
+}
+
+// deep runs eight layers of two operations each.
+func deep(t *Tape, x *Var, w *Param) *Var {
+	for range 8 {
+		x = t.Block(func() *Var {
+			h := t.Linear(x, []Part{{Rows: x.Rows(), W: w.Var()}}, LinearOptions{Act: tensor.GELU})
+			return t.Linear(h, []Part{{Rows: x.Rows(), W: w.Var()}}, LinearOptions{Residual: x})
+		})
+	}
+	return x
+}
+
+func TestMemoryIsGivenBack(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	w := param(rng, "w", 4, 4, 0, 0.5)
+	data := make([]float32, 12)
+	for _, record := range []bool{true, false} {
+		dev := &counting{Device: cpu}
+		tape := NewTape(dev, record)
+		for range 3 {
+			out := deep(tape, tape.Input(3, 4, data), w)
+			if record {
+				tape.Backward(out, make([]float32, 12))
+			} else {
+				tape.Release()
+			}
+			if dev.live != 0 {
+				t.Errorf("record %t: %d tensors are still in use", record, dev.live)
+			}
+		}
+		if !record && dev.most > 12 {
+			t.Errorf("without recording %d tensors were in use at once: memory grows with depth", dev.most)
+		}
+	}
+}
+
+func TestFrozenParameterPassesGradients(t *testing.T) {
+	rng := rand.New(rand.NewPCG(2, 1))
+	first, frozen := param(rng, "first", 4, 4, 0, 0.5), param(rng, "frozen", 4, 4, 0, 0.5)
+	frozen.Train(nil)
+	tape := NewTape(cpu, true)
+	x := tape.Linear(tape.Input(2, 4, []float32{1, 2, 3, 4, 5, 6, 7, 8}), []Part{{Rows: 2, W: first.Var()}}, LinearOptions{})
+	x = tape.Linear(x, []Part{{Rows: 2, W: frozen.Var()}}, LinearOptions{})
+	tape.Backward(x, []float32{1, 1, 1, 1, 1, 1, 1, 1})
+	if cpu.SumSquares(first.Grad) == 0 {
+		t.Error("no gradient came through the frozen parameter")
+	}
+}
