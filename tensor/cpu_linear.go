@@ -24,16 +24,10 @@ func (d *cpu) Linear(y, pre, x, w, b, residual *Tensor, act Act) {
 		want("Linear", "b", b, 1, out)
 		bias = data(b)
 	}
-	// The product goes where the pre-activation is kept; a residual that is y
-	// itself is still needed when the product is done.
+	// The product goes where the pre-activation is kept, if it is.
 	target := y
 	if pre != nil {
 		target = pre
-	}
-	var spare *Tensor
-	if target == residual {
-		spare = d.New(t, out)
-		target = spare
 	}
 	prod := data(target)
 	gemm.Mul(d.pool, t, out, in,
@@ -46,28 +40,19 @@ func (d *cpu) Linear(y, pre, x, w, b, residual *Tensor, act Act) {
 				bj = bias[j0:j1]
 			}
 			for i := i0; i < i1; i++ {
-				p := prod[i*out+j0 : i*out+j1]
 				yi := row(y, i)[j0:j1]
-				var keep []float32
-				if pre != nil {
-					keep = row(pre, i)[j0:j1]
+				if bj != nil || act != Identity || pre != nil {
+					var keep []float32
+					if pre != nil {
+						keep = row(pre, i)[j0:j1]
+					}
+					vec.BiasAct(yi, keep, prod[i*out+j0:i*out+j1], bj, act)
 				}
-				switch {
-				case residual == nil:
-					if bj != nil || act != Identity || target != y {
-						vec.BiasAct(yi, keep, p, bj, act)
-					}
-				default:
-					if bj != nil || act != Identity {
-						vec.BiasAct(p, keep, p, bj, act)
-					}
-					vec.Add(yi, p, row(residual, i)[j0:j1])
+				if residual != nil {
+					vec.Add(yi, yi, row(residual, i)[j0:j1])
 				}
 			}
 		})
-	if spare != nil {
-		d.Free(spare)
-	}
 }
 
 func (d *cpu) MatMul(c, a, b *Tensor, transA, transB, acc bool) {

@@ -31,7 +31,7 @@ type Device interface {
 
 	// Linear is y = act(x w' + b) + residual for x [T, I], w [O, I], b [1, O]
 	// or nil, residual [T, O] or nil, y [T, O]. pre [T, O], if not nil,
-	// receives x w' + b. residual may be y.
+	// receives x w' + b.
 	Linear(y, pre, x, w, b, residual *Tensor, act Act)
 	// MatMul is c = op(a) op(b), or c += with acc; op transposes when asked.
 	MatMul(c, a, b *Tensor, transA, transB, acc bool)
@@ -129,18 +129,23 @@ func (s *Sparse) Append(columns ...int32) {
 	}
 	s.Index = append(s.Index, columns...)
 	s.Start = append(s.Start, int32(len(s.Index)))
+	if s.Weight != nil {
+		s.ones()
+	}
 }
 
 // AppendWeighted adds a row with the given entries.
 func (s *Sparse) AppendWeighted(columns []int32, weights []float32) {
-	if s.Weight == nil {
-		s.Weight = make([]float32, len(s.Index))
-		for i := range s.Weight {
-			s.Weight[i] = 1
-		}
-	}
-	s.Append(columns...)
+	s.ones()
 	s.Weight = append(s.Weight, weights...)
+	s.Append(columns...)
+}
+
+// ones gives the entries that have no weight yet a weight of one.
+func (s *Sparse) ones() {
+	for len(s.Weight) < len(s.Index) {
+		s.Weight = append(s.Weight, 1)
+	}
 }
 
 // Pick returns the matrix whose row i has a single one at column index[i].
