@@ -1,0 +1,258 @@
+package encoder
+
+import (
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/onetrunk/onetrunk/autograd"
+	"github.com/onetrunk/onetrunk/sharing"
+	"github.com/onetrunk/onetrunk/tensor"
+)
+
+var dev = tensor.CPU(2)
+
+func small() Config {
+	c := Default()
+	c.Width, c.Layers, c.Heads, c.Hidden, c.Embed = 8, 4, 2, 16, 6
+	return c
+}
+
+// build makes a trunk and heads of three modalities by a sharing config, all
+// values random, so that no gain of one or bias of zero hides a mistake.
+func build(t *testing.T, s sharing.Config) (*sharing.Bank, *Trunk, map[string]*Head) {
+	t.Helper()
+	c := small()
+	if err := s.Validate(c.Layers); err != nil {
+		t.Fatal(err)
+	}
+	bank := sharing.NewBank(dev, 1)
+	names := []string{"audio", "image", "text"}
+	trunk := NewTrunk(c, bank, sharing.NewMap(s, c.Layers, names))
+	heads := map[string]*Head{}
+	for i, n := range names {
+		heads[n] = NewHead(c, bank, n, []string{"mean", "class", "last"}[i])
+	}
+	rng := rand.New(rand.NewPCG(5, 5))
+	for _, p := range bank.Params() {
+		x := bank.Read(p)
+		for i := range x {
+			x[i] += float32(0.2 * rng.NormFloat64())
+		}
+		if err := bank.Write(p, x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return bank, trunk, heads
+}
+
+// sample is a sequence of one modality.
+type sample struct {
+	modality string
+	rows     []float32 // [n, 8]
+	causal   bool
+}
+
+func draw(rng *rand.Rand, modality string, n int, causal bool) sample {
+	s := sample{modality: modality, rows: make([]float32, n*8), causal: causal}
+	for i := range s.rows {
+		s.rows[i] = float32(rng.NormFloat64())
+	}
+	return s
+}
+
+// embed packs samples, which are grouped by modality, and returns their
+// vectors.
+func embed(tape *autograd.Tape, trunk *Trunk, heads map[string]*Head, samples []sample) []*autograd.Var {
+	var x []float32
+	var runs []sharing.Run
+	var spans []tensor.Span
+	rows := 0
+	for _, s := range samples {
+		n := len(s.rows) / 8
+		if len(runs) == 0 || runs[len(runs)-1].Modality != s.modality {
+			runs = append(runs, sharing.Run{Modality: s.modality})
+		}
+		runs[len(runs)-1].Rows += n
+		spans = append(spans, tensor.Span{Start: rows, Len: n, Causal: s.causal})
+		x = append(x, s.rows...)
+		rows += n
+	}
+	y := trunk.Forward(tape, tape.Input(rows, 8, x), runs, spans)
+	var out []*autograd.Var
+	for i, s := range samples {
+		out = append(out, heads[s.modality].Forward(tape, y, spans[i:i+1]))
+	}
+	return out
+}
+
+func vectors(trunk *Trunk, heads map[string]*Head, samples ...sample) [][]float32 {
+	tape := autograd.NewTape(dev, false)
+	defer tape.Release()
+	var zs [][]float32
+	for _, v := range embed(tape, trunk, heads, samples) {
+		zs = append(zs, tape.Read(v))
+	}
+	return zs
+}
+
+func distance(a, b []float32) float64 {
+	var d float64
+	for i := range a {
+		d = max(d, math.Abs(float64(a[i]-b[i])))
+	}
+	return d
+}
+
+func TestPackingDoesNotMixSamples(t *testing.T) {
+	for name, s := range map[string]sharing.Config{
+		"shared":  sharing.Default(),
+		"experts": {Layers: sharing.Layers{Scheme: "cycle_rev", Unique: 2, Roles: "all"}, Experts: "modality"},
+		"private": {Layers: sharing.Layers{Scheme: "none", Roles: "all"}, Private: sharing.Roles, Experts: "none"},
+	} {
+		_, trunk, heads := build(t, s)
+		rng := rand.New(rand.NewPCG(1, 1))
+		samples := []sample{
+			draw(rng, "audio", 5, false), draw(rng, "audio", 1, false),
+			draw(rng, "image", 7, false), draw(rng, "text", 3, true), draw(rng, "text", 9, true),
+		}
+		together := vectors(trunk, heads, samples...)
+		for i := range samples {
+			alone := vectors(trunk, heads, samples[i])[0]
+			if d := distance(alone, together[i]); d > 1e-5 {
+				t.Errorf("%s: sample %d differs by %g when it is packed with others", name, i, d)
+			}
+			if n := math.Sqrt(dev.SumSquares(autograd.NewTape(dev, false).Input(1, 6, alone).Value)); math.Abs(n-1) > 1e-5 {
+				t.Errorf("%s: sample %d has length %g, want 1", name, i, n)
+			}
+		}
+	}
+}
+
+func TestCausalSeesNoFuture(t *testing.T) {
+	_, trunk, _ := build(t, sharing.Default())
+	rng := rand.New(rand.NewPCG(2, 1))
+	s := draw(rng, "text", 6, true)
+	rows := func(s sample) []float32 {
+		tape := autograd.NewTape(dev, false)
+		defer tape.Release()
+		n := len(s.rows) / 8
+		return tape.Read(trunk.Forward(tape, tape.Input(n, 8, s.rows),
+			[]sharing.Run{{Modality: "text", Rows: n}}, []tensor.Span{{Len: n, Causal: s.causal}}))
+	}
+	for _, causal := range []bool{true, false} {
+		s.causal = causal
+		before := rows(s)
+		changed := s
+		changed.rows = append([]float32(nil), s.rows...)
+		changed.rows[5*8] += 1 // the last token
+		after := rows(changed)
+		if d := distance(before[:5*8], after[:5*8]); (d == 0) != causal {
+			t.Errorf("causal %t: earlier rows moved by %g when the last token changed", causal, d)
+		}
+	}
+}
+
+// TestModalityTag holds MS-CLIP's property: the tag changes the output
+// through the private tensors alone.
+func TestModalityTag(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 1))
+	a := draw(rng, "audio", 5, false)
+	b := a
+	b.modality = "image"
+	trunkOut := func(s sharing.Config, x sample) []float32 {
+		_, trunk, _ := build(t, s)
+		tape := autograd.NewTape(dev, false)
+		defer tape.Release()
+		return tape.Read(trunk.Forward(tape, tape.Input(5, 8, x.rows),
+			[]sharing.Run{{Modality: x.modality, Rows: 5}}, []tensor.Span{{Len: 5}}))
+	}
+	hard := sharing.Default()
+	hard.Private = nil
+	if d := distance(trunkOut(hard, a), trunkOut(hard, b)); d != 0 {
+		t.Errorf("without private tensors the tag moves the output by %g", d)
+	}
+	if d := distance(trunkOut(sharing.Default(), a), trunkOut(sharing.Default(), b)); d == 0 {
+		t.Error("with private norms the tag changes nothing")
+	}
+}
+
+// TestGradientsReachWhatServes checks that an image batch leaves the other
+// modalities' experts alone, and gradients through a layer that runs twice.
+func TestGradientsReachWhatServes(t *testing.T) {
+	s := sharing.Config{Layers: sharing.Layers{Scheme: "cycle", Unique: 2, Roles: "all"}, Private: []sharing.Role{sharing.Norm1}, Experts: "modality"}
+	bank, trunk, heads := build(t, s)
+	bank.Freeze(func(string) bool { return true }, false)
+	rng := rand.New(rand.NewPCG(4, 1))
+	samples := []sample{draw(rng, "audio", 3, false), draw(rng, "image", 4, false)}
+	c := make([]float32, 6)
+	for i := range c {
+		c[i] = float32(rng.NormFloat64())
+	}
+	loss := func(tape *autograd.Tape) *autograd.Var {
+		return tape.Sum([]float32{1, 1}, embed(tape, trunk, heads, samples)...)
+	}
+	tape := autograd.NewTape(dev, true)
+	tape.Backward(loss(tape), c)
+	f := func() (sum float64) {
+		tape := autograd.NewTape(dev, false)
+		defer tape.Release()
+		for i, v := range tape.Read(loss(tape)) {
+			sum += float64(c[i]) * float64(v)
+		}
+		return sum
+	}
+	for _, p := range bank.Params() {
+		g := make([]float32, p.Grad.Len())
+		dev.Read(g, p.Grad)
+		if strings.Contains(p.Name, "@text") || strings.HasPrefix(p.Name, "heads/text") {
+			if dev.SumSquares(p.Grad) != 0 {
+				t.Errorf("%s has a gradient in a batch without text", p.Name)
+			}
+			continue
+		}
+		// A few elements of each tensor, by central differences.
+		x := bank.Read(p)
+		var diff, norm float64
+		for k := 0; k < len(x); k += 1 + len(x)/5 {
+			old := x[k]
+			const h = 1e-2
+			set := func(v float32) float64 {
+				x[k] = v
+				if err := bank.Write(p, x); err != nil {
+					t.Fatal(err)
+				}
+				return f()
+			}
+			numeric := (set(old+h) - set(old-h)) / (2 * h)
+			set(old)
+			diff += math.Pow(numeric-float64(g[k]), 2)
+			norm += numeric * numeric
+		}
+		if e := math.Sqrt(diff) / max(math.Sqrt(norm), 0.02); e > 0.02 {
+			t.Errorf("%s: relative error of the gradient %.4f", p.Name, e)
+		}
+	}
+}
+
+func TestUniqueParametersHaveAClosedForm(t *testing.T) {
+	c := small()
+	d, f := c.Width, c.Hidden
+	norm, attn, ffn := 2*d, 3*d*d+3*d+d*d+d, 2*d*f+f+d
+	heads := 3 * (2*d + c.Embed*d)
+	for _, k := range []struct {
+		s    sharing.Config
+		want int
+	}{
+		{sharing.Default(), 4 * (3*2*norm + attn + ffn)},
+		{sharing.Config{Layers: sharing.Layers{Scheme: "universal", Roles: "all"}, Experts: "none"}, 2*norm + attn + ffn},
+		{sharing.Config{Layers: sharing.Layers{Scheme: "sequence", Unique: 3, Roles: "attention"}, Experts: "modality"}, 2*(norm+attn) + 4*(norm+3*ffn)},
+		{sharing.Config{Layers: sharing.Layers{Scheme: "cycle", Unique: 2, Roles: "ffn"}, Experts: "none"}, 4*(norm+attn) + 2*(norm+ffn)},
+	} {
+		bank, _, _ := build(t, k.s)
+		if got := bank.Elements() - heads; got != k.want {
+			t.Errorf("%s: %d parameters in the trunk, want %d", k.s, got, k.want)
+		}
+	}
+}
