@@ -1,0 +1,45 @@
+package train
+
+import (
+	"math"
+	"testing"
+)
+
+func TestRank(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		scores   []float32
+		positive []bool
+		want     float64
+	}{
+		{"best", []float32{0.1, 0.9, 0.5}, []bool{false, true, false}, 1},
+		{"third", []float32{0.1, 0.9, 0.5}, []bool{true, false, false}, 3},
+		{"the best of several partners counts", []float32{0.1, 0.9, 0.5}, []bool{true, false, true}, 2},
+		{"all score the same: the middle", []float32{0.5, 0.5, 0.5, 0.5, 0.5}, []bool{false, true, false, false, false}, 3},
+		{"a partner that scores the same costs nothing", []float32{0.5, 0.5, 0.1}, []bool{true, true, false}, 1},
+	} {
+		if got := rank(c.scores, c.positive); got != c.want {
+			t.Errorf("%s: rank %g, want %g", c.name, got, c.want)
+		}
+	}
+}
+
+func TestSummarise(t *testing.T) {
+	m := summarise([]float64{1, 3, 6, 20}, 30)
+	want := Metrics{N: 4, Gallery: 30, R1: 0.25, R5: 0.5, R10: 0.75, MeanRank: 7.5, MedianRank: 4.5}
+	if m != want {
+		t.Errorf("%+v, want %+v", m, want)
+	}
+	if m := summarise([]float64{2, 1, 9}, 9); m.MedianRank != 2 {
+		t.Errorf("median of three ranks is %g, want 2", m.MedianRank)
+	}
+}
+
+func TestRateSchedule(t *testing.T) {
+	s := Settings{Steps: 100, LR: 1, Warmup: 0.1, FinalLR: 0.02}
+	for step, want := range map[int]float64{1: 0.1, 5: 0.5, 10: 1, 55: 0.51, 100: 0.02} {
+		if got := s.rate(step); math.Abs(got-want) > 1e-9 {
+			t.Errorf("rate at step %d is %g, want %g", step, got, want)
+		}
+	}
+}
