@@ -182,7 +182,7 @@ func (r *run) train(ctx context.Context) (Result, error) {
 	res := Result{Step: r.state.Step}
 	began := time.Now()
 	r.bar = progress.New(r.Out, "train", last)
-	r.bar.Set(r.state.Step)
+	r.bar.Begin(r.state.Step)
 	defer r.bar.Done()
 	if r.state.Step < last {
 		if err := r.steps(ctx, last, &res); err != nil {
