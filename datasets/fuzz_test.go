@@ -45,6 +45,7 @@ func FuzzManifest(f *testing.F) {
 	f.Add(0, []byte("id,image,text,split,lang\n1,a.png,\"a, b\",train,en\n2,,c,test,\n"))
 	f.Add(1, []byte("filepath\ttitle\tx_y\na.png\ta \"b\"\t\n"))
 	f.Add(2, []byte("{\"text\":\"a\",\"id\":1}\n{\"audio\":\"b.wav\",\"id\":1e3,\"note\":[[]]}\n"))
+	f.Add(2, []byte(`"not an object\nbut two lines"`))
 	f.Fuzz(func(t *testing.T, format int, data []byte) {
 		name := "m" + []string{".csv", ".tsv", ".jsonl"}[uint(format)%3]
 		tab := newTable(name)

@@ -48,7 +48,7 @@ func (t *table) object(line int, data []byte, values [][]byte) ([][]byte, error)
 	if tok, err := dec.Token(); err != nil {
 		return nil, bad(err)
 	} else if tok != json.Delim('{') {
-		return nil, bad(fmt.Errorf("found %v", tok))
+		return nil, bad(fmt.Errorf("found %s", shown(fmt.Sprint(tok))))
 	}
 	values = values[:0]
 	seen := make([]bool, len(t.columns))

@@ -156,7 +156,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"m.csv#", "text\na\n", "the name of a split is missing"},
 		{"m.csv", "image\nx/1.png\nx/2.png\n", "m.csv: none of the first 2 files exists, such as "},
 		{"m.jsonl", "", "m.jsonl: no rows"},
-		{"m.jsonl", `["a"]`, "m.jsonl: line 1: expected a JSON object: found ["},
+		{"m.jsonl", `["a"]`, "m.jsonl: line 1: expected a JSON object: found \"["},
 		{"m.jsonl", "{\"text\": \"a\"}\n{\"text\": \"b\"", "m.jsonl: line 2: expected a JSON object: unexpected"},
 		{"m.jsonl", `{"text": "a"} {}`, "m.jsonl: line 1: expected a JSON object: more after"},
 		{"m.jsonl", `{"text": ["a", "b"]}`, `m.jsonl: line 1: column "text": expected a string, found a list`},
