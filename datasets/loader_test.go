@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/onetrunk/onetrunk/modalities"
+	"github.com/onetrunk/onetrunk/tokenizers"
 )
 
 // trimodal returns a source of n items. Each has two rows with a picture and
@@ -190,6 +191,35 @@ func TestCacheDecodesOnce(t *testing.T) {
 	}
 	if n := p["image"].(*fakeProcessor).decoded.Load(); n < 200 {
 		t.Errorf("200 augmented pictures came from %d decodings", n)
+	}
+}
+
+// What does not fit is decoded again; what fitted stays.
+func TestCacheIsBounded(t *testing.T) {
+	c := &cache{left: 1000, tokens: map[Cell]tokenizers.Tokens{}}
+	for i := range 100 {
+		c.put(cell("text", fmt.Sprint(i)), tokenizers.Tokens{IDs: make([]int32, 50), Patches: make([]float32, 50)})
+	}
+	if n := len(c.tokens); n < 1 || n > 2 {
+		t.Errorf("%d times 400 bytes of tokens fit into 1000 bytes", n)
+	}
+	if _, ok := c.get(cell("text", "0")); !ok {
+		t.Error("the first cell had to go")
+	}
+}
+
+// A sample that is drawn again in another epoch is augmented in another way.
+func TestAugmentationsDiffer(t *testing.T) {
+	p := processors("image")
+	p["image"].(*fakeProcessor).augments = true
+	src := openText(t, "m.csv", "image\na.png\n")
+	seen := map[int32]bool{}
+	for _, b := range take(t, loader(t, src, LoaderOptions{Batch: 1, Processors: p}), 0, 20) {
+		ids := b.Groups[0].Tokens[0].IDs
+		seen[ids[len(ids)-1]] = true
+	}
+	if len(seen) < 5 {
+		t.Errorf("20 augmentations of one picture gave %d different ones", len(seen))
 	}
 }
 
