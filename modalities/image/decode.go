@@ -106,4 +106,3 @@ func recognise(head []byte) bool {
 	}
 	return len(head) >= 12 && string(head[:4]) == "RIFF" && string(head[8:12]) == "WEBP"
 }
-

@@ -1,0 +1,178 @@
+// Package text is the modality of written words. A value is a string in
+// Unicode form NFC, without white space around it and with single spaces
+// within. Texts stand in manifests themselves, or in .txt files.
+package text
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/onetrunk/onetrunk/internal/strictjson"
+	"github.com/onetrunk/onetrunk/modalities"
+	"github.com/onetrunk/onetrunk/tokenizers"
+	"github.com/onetrunk/onetrunk/tokenizers/subword"
+)
+
+func init() { modalities.Register(modality{}) }
+
+type modality struct{}
+
+func (modality) Name() string { return "text" }
+func (modality) Inline() bool { return true }
+
+func (modality) Recognise(name string, _ []byte) bool {
+	return strings.EqualFold(filepath.Ext(name), ".txt")
+}
+
+// Config is the modality's "input" block.
+type Config struct {
+	// Vocab is the size of the vocabulary that is learned from the training
+	// captions.
+	Vocab int `json:"vocab"`
+	// Length is the greatest number of ids of a text; what is longer is cut.
+	Length int `json:"length"`
+	// Augment changes training texts.
+	Augment Augment `json:"augment"`
+}
+
+// Augment says how training texts are changed.
+type Augment struct {
+	// DropWords leaves out each word with this probability, though never all.
+	DropWords float64 `json:"drop_words,omitempty"`
+}
+
+// file is where a run folder keeps the vocabulary.
+const file = "tokenizer.json"
+
+func (modality) Open(config json.RawMessage, dir string) (modalities.Processor, error) {
+	c := Config{Vocab: 4096, Length: 64}
+	if len(config) > 0 {
+		if err := strictjson.Unmarshal("text", config, &c); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case c.Vocab < 258:
+		return nil, fmt.Errorf("vocab: expected at least 258, found %d", c.Vocab)
+	case c.Length < 2:
+		return nil, fmt.Errorf("length: expected at least 2, found %d", c.Length)
+	case !(c.Augment.DropWords >= 0 && c.Augment.DropWords < 1):
+		return nil, fmt.Errorf("augment.drop_words: expected a number in [0, 1), found %g", c.Augment.DropWords)
+	}
+	p := &processor{cfg: c}
+	if dir != "" {
+		t, err := subword.Load(filepath.Join(dir, file))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		p.tokenizer = t
+	}
+	return p, nil
+}
+
+type processor struct {
+	cfg       Config
+	tokenizer *subword.Tokenizer // nil until fitted
+}
+
+func (p *processor) Config() json.RawMessage {
+	data, err := json.Marshal(p.cfg)
+	if err != nil {
+		panic(err) // numbers
+	}
+	return data
+}
+
+func (p *processor) Layout() tokenizers.Layout {
+	l := tokenizers.Layout{Vocab: p.cfg.Vocab, Grid: [2]int{1, p.cfg.Length}}
+	if p.tokenizer != nil {
+		l.Vocab = p.tokenizer.VocabSize()
+	}
+	return l
+}
+
+// maxBytes bounds a text.
+const maxBytes = 1 << 20
+
+func (p *processor) Decode(r io.Reader, name string) (modalities.Value, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if len(data) > maxBytes {
+		return nil, fmt.Errorf("%s: a text of more than %d bytes", name, maxBytes)
+	}
+	for i := 0; i < len(data); {
+		r, n := utf8.DecodeRune(data[i:])
+		if r == utf8.RuneError && n == 1 {
+			return nil, fmt.Errorf("%s: not UTF-8 at byte %d", name, i)
+		}
+		i += n
+	}
+	text := strings.TrimPrefix(string(data), "\ufeff")
+	text = strings.Join(strings.Fields(norm.NFC.String(text)), " ")
+	if text == "" {
+		return nil, fmt.Errorf("%s: an empty text", name)
+	}
+	return text, nil
+}
+
+func (p *processor) Augments() bool { return p.cfg.Augment.DropWords > 0 }
+
+func (p *processor) Augment(v modalities.Value, rng *rand.Rand) modalities.Value {
+	text, ok := v.(string)
+	if !ok || !p.Augments() {
+		return v
+	}
+	var kept []string
+	for _, w := range strings.Fields(text) {
+		if rng.Float64() >= p.cfg.Augment.DropWords {
+			kept = append(kept, w)
+		}
+	}
+	if len(kept) == 0 {
+		return v
+	}
+	return strings.Join(kept, " ")
+}
+
+func (p *processor) Tokenize(v modalities.Value) (tokenizers.Tokens, error) {
+	text, ok := v.(string)
+	if !ok {
+		return tokenizers.Tokens{}, fmt.Errorf("text: expected a string, found %T", v)
+	}
+	if p.tokenizer == nil {
+		return tokenizers.Tokens{}, fmt.Errorf("text: the vocabulary has not been learned; train the model first")
+	}
+	ids, cut := p.tokenizer.EncodeTruncated(text, p.cfg.Length)
+	return tokenizers.Tokens{IDs: ids, Grid: [2]int{1, len(ids)}, Cut: cut}, nil
+}
+
+// Fitted, Fit and Save make the processor a modalities.Fitter.
+
+func (p *processor) Fitted() bool { return p.tokenizer != nil }
+
+func (p *processor) Fit(values func(yield func(modalities.Value) bool)) error {
+	t, err := subword.Train(func(yield func(string) bool) {
+		values(func(v modalities.Value) bool {
+			s, ok := v.(string)
+			return !ok || yield(s)
+		})
+	}, p.cfg.Vocab)
+	if err != nil {
+		return err
+	}
+	p.tokenizer = t
+	return nil
+}
+
+func (p *processor) Save(dir string) error { return p.tokenizer.Save(filepath.Join(dir, file)) }
