@@ -11,7 +11,6 @@ import (
 
 // attentionScratch is what one worker needs for one head of one span.
 type attentionScratch struct {
-	small gemm.Scratch
 	p, dp []float32 // [n, n] probabilities and their gradient
 }
 
@@ -77,7 +76,7 @@ func (d *cpu) Attention(y, lse, qkv *Tensor, spans []Span, heads int) {
 		}
 		q, k, v, scale := qkvViews(qkv, span, head, heads)
 		p := square(&s.p, n)
-		gemm.Small(&s.small, n, n, hd, 1, q, transposed(k), p, n, false)
+		gemm.Small(n, n, hd, q, transposed(k), p, n, false)
 		for i := range n {
 			seen := n
 			if span.Causal {
@@ -87,7 +86,7 @@ func (d *cpu) Attention(y, lse, qkv *Tensor, spans []Span, heads int) {
 			clear(p[i*n+seen : (i+1)*n])
 		}
 		out := data(y)[span.Start*y.Cols+head*hd:]
-		gemm.Small(&s.small, n, hd, n, 1, gemm.Matrix{Data: p, Stride: n}, v, out, y.Cols, false)
+		gemm.Small(n, hd, n, gemm.Matrix{Data: p, Stride: n}, v, out, y.Cols, false)
 	})
 }
 
@@ -105,8 +104,8 @@ func (d *cpu) AttentionGrad(dqkv, dy, lse, qkv *Tensor, spans []Span, heads int)
 		p, dp := square(&s.p, n), square(&s.dp, n)
 		pm, dpm := gemm.Matrix{Data: p, Stride: n}, gemm.Matrix{Data: dp, Stride: n}
 
-		gemm.Small(&s.small, n, n, hd, 1, q, transposed(k), p, n, false)
-		gemm.Small(&s.small, n, n, hd, 1, dout, transposed(v), dp, n, false)
+		gemm.Small(n, n, hd, q, transposed(k), p, n, false)
+		gemm.Small(n, n, hd, dout, transposed(v), dp, n, false)
 		for i := range n {
 			seen := n
 			if span.Causal {
@@ -118,8 +117,8 @@ func (d *cpu) AttentionGrad(dqkv, dy, lse, qkv *Tensor, spans []Span, heads int)
 			clear(p[i*n+seen : (i+1)*n])
 			clear(dp[i*n+seen : (i+1)*n])
 		}
-		gemm.Small(&s.small, n, hd, n, 1, transposed(pm), dout, dv.Data, dv.Stride, false)
-		gemm.Small(&s.small, n, hd, n, 1, dpm, k, dq.Data, dq.Stride, false)
-		gemm.Small(&s.small, n, hd, n, 1, transposed(dpm), q, dk.Data, dk.Stride, false)
+		gemm.Small(n, hd, n, transposed(pm), dout, dv.Data, dv.Stride, false)
+		gemm.Small(n, hd, n, dpm, k, dq.Data, dq.Stride, false)
+		gemm.Small(n, hd, n, transposed(dpm), q, dk.Data, dk.Stride, false)
 	})
 }

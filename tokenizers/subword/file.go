@@ -1,10 +1,10 @@
 package subword
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
+	"reflect"
 
 	"github.com/onetrunk/onetrunk/internal/atomicfile"
 	"github.com/onetrunk/onetrunk/internal/strictjson"
@@ -137,9 +137,10 @@ func Parse(name string, data []byte) (*Tokenizer, error) {
 	return t, nil
 }
 
+// same compares JSON values, whatever their layout and order of keys.
 func same(got json.RawMessage, want string) bool {
-	var a, b bytes.Buffer
-	return json.Compact(&a, got) == nil && json.Compact(&b, []byte(want)) == nil && bytes.Equal(a.Bytes(), b.Bytes())
+	var a, b any
+	return json.Unmarshal(got, &a) == nil && json.Unmarshal([]byte(want), &b) == nil && reflect.DeepEqual(a, b)
 }
 
 func short(c json.RawMessage) string {
