@@ -84,7 +84,7 @@ func (d *cpu) ActGrad(dx, dy, pre *Tensor, act Act) {
 func (d *cpu) SumRows(y, x *Tensor) {
 	want("SumRows", "y", y, 1, x.Cols)
 	d.partialSums(x.Rows, []*Tensor{y}, func(lo, hi int, sums [][]float32) {
-		vec.SumRows(sums[0], data(x)[lo*x.Cols:hi*x.Cols], hi-lo, x.Cols, x.Cols, true)
+		vec.SumRows(sums[0], data(x)[lo*x.Cols:hi*x.Cols], hi-lo, x.Cols)
 	})
 }
 

@@ -1,192 +1,257 @@
-// Package vec holds element-wise and row kernels.
+// Package vec holds the element-wise and row kernels of the CPU device:
+// functions on float32 slices, for one goroutine each. They are generated
+// AVX2 assembly, each beside a twin in plain Go that says what it does.
+//
+// The first argument gives the length; the others must be as long, or the
+// function panics. A result may overwrite its sources.
 package vec
 
 import "math"
 
+//go:generate sh -c "cd gen && go run . -out ../vec_amd64.s -stubs ../stubs_amd64.go -pkg vec"
+
+// Kernel names the instruction set in use: "avx2" or "go".
+func Kernel() string { return use.name }
+
+// Add is dst = a + b.
+func Add(dst, a, b []float32) {
+	if n := len(dst); n > 0 {
+		use.add(&dst[0], &a[:n][0], &b[:n][0], n)
+	}
+}
+
+// Axpy is y += alpha x; x gives the length.
+func Axpy(alpha float32, x, y []float32) {
+	if n := len(x); n > 0 {
+		use.axpy(alpha, &x[0], &y[:n][0], n)
+	}
+}
+
+// Scale is x *= alpha.
+func Scale(alpha float32, x []float32) {
+	if len(x) > 0 {
+		use.scale(alpha, &x[0], len(x))
+	}
+}
+
+// Dot returns the sum of x y.
+func Dot(x, y []float32) float32 {
+	n := len(x)
+	if n == 0 {
+		return 0
+	}
+	return use.dot(&x[0], &y[:n][0], n)
+}
+
+// SumSquares returns the sum of x^2, summed in float64.
+func SumSquares(x []float32) float64 {
+	if len(x) == 0 {
+		return 0
+	}
+	return use.sumSquares(&x[0], len(x))
+}
+
+// DotRows is dst[i] = row i of rows . q, for rows [len(dst), len(q)].
+func DotRows(dst, rows, q []float32) {
+	d := len(q)
+	for i := range dst {
+		dst[i] = Dot(q, rows[i*d:(i+1)*d])
+	}
+}
+
+// SumRows is dst[j] += the sum over i < rows of x[i*stride+j], for j <
+// len(dst), in the order of i.
+func SumRows(dst, x []float32, rows, stride int) {
+	for i := range rows {
+		Axpy(1, x[i*stride:i*stride+len(dst)], dst)
+	}
+}
+
+// Act is an activation function.
 type Act uint8
 
+// The activations.
 const (
-	Identity Act = iota
-	GELU
-	QuickGELU
-	ReLU
+	Identity  Act = iota
+	GELU          // x cdf(x) of the standard normal distribution, absolute error 1e-6 for |x| < 8
+	QuickGELU     // x / (1 + exp(-1.702 x))
+	ReLU          // max(x, 0)
 )
 
-func Add(d, a, b []float32) {
-	for i := range d {
-		d[i] = a[i] + b[i]
+// BiasAct is pre = x + bias, y = act(pre). bias may be nil for none; pre may
+// be nil when it is not wanted.
+func BiasAct(y, pre, x, bias []float32, act Act) {
+	n := len(y)
+	if n == 0 {
+		return
 	}
-}
-func Axpy(al float32, x, y []float32) {
-	for i := range x {
-		y[i] += al * x[i]
-	}
-}
-func Scale(al float32, x []float32) {
-	for i := range x {
-		x[i] *= al
-	}
-}
-func Dot(x, y []float32) float32 {
-	var s float32
-	for i := range x {
-		s += x[i] * y[i]
-	}
-	return s
-}
-func SumSquares(x []float32) float64 {
-	var s float64
-	for _, v := range x {
-		s += float64(v) * float64(v)
-	}
-	return s
-}
-func DotRows(dst, rows, q []float32) {
-	for i := range dst {
-		dst[i] = Dot(rows[i*len(q):(i+1)*len(q)], q)
-	}
-}
-func act(v float64, a Act) (y, d float64) {
-	switch a {
-	case GELU:
-		c := 0.5 * (1 + math.Erf(v/math.Sqrt2))
-		return v * c, c + v*math.Exp(-v*v/2)/math.Sqrt(2*math.Pi)
-	case QuickGELU:
-		s := 1 / (1 + math.Exp(-1.702*v))
-		return v * s, s + v*1.702*s*(1-s)
-	case ReLU:
-		if v > 0 {
-			return v, 1
+	x = x[:n]
+	if bias != nil {
+		to := y
+		if pre != nil {
+			to = pre[:n]
 		}
+		Add(to, x, bias[:n])
+		x = to
+	} else if pre != nil {
+		copy(pre[:n], x)
+	}
+	switch act {
+	case Identity:
+		copy(y, x)
+	case GELU:
+		use.gelu(&y[0], &x[0], n)
+	case QuickGELU:
+		use.quickGELU(&y[0], &x[0], n)
+	case ReLU:
+		for i, v := range x {
+			y[i] = max(v, 0)
+		}
+	}
+}
+
+// ActGrad is dx = dy act'(pre).
+func ActGrad(dx, dy, pre []float32, act Act) {
+	n := len(dx)
+	if n == 0 {
+		return
+	}
+	dy, pre = dy[:n], pre[:n]
+	switch act {
+	case Identity:
+		copy(dx, dy)
+	case GELU:
+		use.geluGrad(&dx[0], &dy[0], &pre[0], n)
+	case QuickGELU:
+		use.quickGELUGrad(&dx[0], &dy[0], &pre[0], n)
+	case ReLU:
+		for i, v := range pre {
+			if v <= 0 {
+				dx[i] = 0
+			} else {
+				dx[i] = dy[i]
+			}
+		}
+	}
+}
+
+// Softmax replaces x by softmax(scale x), for scale > 0, and returns the
+// logarithm of the sum of exp(scale x). A row of -Inf becomes zeros, with
+// -Inf; NaN anywhere makes all NaN.
+func Softmax(x []float32, scale float32) (lse float32) {
+	n := len(x)
+	if n == 0 {
+		return float32(math.Inf(-1))
+	}
+	top := scale * use.max(&x[0], n)
+	if math.IsInf(float64(top), -1) {
+		top = 0
+	}
+	sum := use.expMinus(&x[0], &x[0], scale, top, n)
+	if sum == 0 {
+		return float32(math.Inf(-1))
+	}
+	use.scale(1/sum, &x[0], n)
+	return top + float32(math.Log(float64(sum)))
+}
+
+// ExpMinus is dst = exp(scale x - lse), of relative error 1e-6; less than
+// exp(-87) is 0.
+func ExpMinus(dst, x []float32, scale, lse float32) {
+	if n := len(dst); n > 0 {
+		use.expMinus(&dst[0], &x[:n][0], scale, lse, n)
+	}
+}
+
+// SoftmaxGrad is ds = scale p (dp - p.dp): the gradient of softmax(scale x)
+// with value p.
+func SoftmaxGrad(ds, p, dp []float32, scale float32) {
+	if n := len(ds); n > 0 {
+		use.softmaxGrad(&ds[0], &p[:n][0], &dp[:n][0], scale, Dot(p[:n], dp), n)
+	}
+}
+
+// LayerNorm is y = (x - mean) rstd gamma + beta with the mean of x and rstd =
+// 1/sqrt(variance + eps), the variance being the mean of squares.
+func LayerNorm(y, x, gamma, beta []float32, eps float32) (mean, rstd float32) {
+	n := len(y)
+	if n == 0 {
 		return 0, 0
 	}
-	return v, 1
-}
-func BiasAct(y, pre, x, bias []float32, a Act) {
-	for i := range y {
-		v := x[i]
-		if bias != nil {
-			v += bias[i]
-		}
-		if pre != nil {
-			pre[i] = v
-		}
-		r, _ := act(float64(v), a)
-		y[i] = float32(r)
-	}
-}
-func ActGrad(dx, dy, pre []float32, a Act) {
-	for i := range dx {
-		_, d := act(float64(pre[i]), a)
-		dx[i] = dy[i] * float32(d)
-	}
-}
-func Softmax(x []float32, scale float32) float32 {
-	m := float32(math.Inf(-1))
-	for _, v := range x {
-		m = max(m, v*scale)
-	}
-	var s float64
-	for i, v := range x {
-		e := math.Exp(float64(v*scale - m))
-		s += e
-		x[i] = float32(e)
-	}
-	for i := range x {
-		x[i] /= float32(s)
-	}
-	return m + float32(math.Log(s))
-}
-func ExpMinus(d, x []float32, scale, lse float32) {
-	for i := range d {
-		d[i] = float32(math.Exp(float64(x[i]*scale - lse)))
-	}
-}
-func SoftmaxGrad(ds, p, dp []float32, scale float32) {
-	k := Dot(p, dp)
-	for i := range ds {
-		ds[i] = scale * p[i] * (dp[i] - k)
-	}
-}
-func LayerNorm(y, x, g, b []float32, eps float32) (mean, rstd float32) {
-	var s, q float64
-	for _, v := range x {
-		s += float64(v)
-	}
-	s /= float64(len(x))
-	for _, v := range x {
-		q += (float64(v) - s) * (float64(v) - s)
-	}
-	r := 1 / math.Sqrt(q/float64(len(x))+float64(eps))
-	for i, v := range x {
-		y[i] = float32((float64(v)-s)*r)*g[i] + b[i]
-	}
-	return float32(s), float32(r)
-}
-func LayerNormGrad(dx, dg, db, dy, x, g []float32, mean, rstd float32, acc bool) {
-	n := float32(len(x))
-	var a, b float32
-	for i := range x {
-		h := (x[i] - mean) * rstd
-		dg[i] += dy[i] * h
-		db[i] += dy[i]
-		a += dy[i] * g[i]
-		b += dy[i] * g[i] * h
-	}
-	for i := range x {
-		h := (x[i] - mean) * rstd
-		v := rstd * (dy[i]*g[i] - a/n - h*b/n)
-		if acc {
-			v += dx[i]
-		}
-		dx[i] = v
-	}
-}
-func RMSNorm(y, x, g []float32, eps float32) float32 {
-	r := float32(1 / math.Sqrt(SumSquares(x)/float64(len(x))+float64(eps)))
-	for i := range x {
-		y[i] = x[i] * r * g[i]
-	}
-	return r
-}
-func RMSNormGrad(dx, dg, dy, x, g []float32, rstd float32, acc bool) {
-	n := float32(len(x))
-	var b float32
-	for i := range x {
-		h := x[i] * rstd
-		dg[i] += dy[i] * h
-		b += dy[i] * g[i] * h
-	}
-	for i := range x {
-		h := x[i] * rstd
-		v := rstd * (dy[i]*g[i] - h*b/n)
-		if acc {
-			v += dx[i]
-		}
-		dx[i] = v
-	}
+	x = x[:n]
+	mean = use.sum(&x[0], n) / float32(n)
+	variance := use.sumDev(&x[0], mean, n) / float32(n)
+	rstd = float32(1 / math.Sqrt(float64(variance)+float64(eps)))
+	use.norm(&y[0], &x[0], &gamma[:n][0], &beta[:n][0], mean, rstd, n)
+	return mean, rstd
 }
 
-type AdamWStep struct{ LR, Beta1, Beta2, Eps, Decay, Correct1, Correct2, GradScale float32 }
+// LayerNormGrad is the gradient of LayerNorm: dgamma += dy h and dbeta += dy,
+// h = (x - mean) rstd; dx = or, with acc, += rstd (dy gamma - mean(dy gamma)
+// - h mean(dy gamma h)).
+func LayerNormGrad(dx, dgamma, dbeta, dy, x, gamma []float32, mean, rstd float32, acc bool) {
+	n := len(dx)
+	if n == 0 {
+		return
+	}
+	s0, s1 := use.normGradSums(&dgamma[:n][0], &dbeta[:n][0], &dy[:n][0], &x[:n][0], &gamma[:n][0], mean, rstd, n)
+	f := use.normGrad
+	if acc {
+		f = use.normGradAdd
+	}
+	f(&dx[0], &dy[0], &x[0], &gamma[0], mean, rstd, s0/float32(n), s1/float32(n), n)
+}
 
+// RMSNorm is y = x rstd gamma with rstd = 1/sqrt(mean(x^2) + eps).
+func RMSNorm(y, x, gamma []float32, eps float32) (rstd float32) {
+	n := len(y)
+	if n == 0 {
+		return 0
+	}
+	rstd = float32(1 / math.Sqrt(SumSquares(x[:n])/float64(n)+float64(eps)))
+	for i, v := range x[:n] {
+		y[i] = v * rstd * gamma[i]
+	}
+	return rstd
+}
+
+// RMSNormGrad is the gradient of RMSNorm: dgamma += dy h, h = x rstd; dx = or,
+// with acc, += rstd (dy gamma - h mean(dy gamma h)).
+func RMSNormGrad(dx, dgamma, dy, x, gamma []float32, rstd float32, acc bool) {
+	n := len(dx)
+	var s1 float32
+	for i, v := range x[:n] {
+		h := v * rstd
+		dgamma[i] += dy[i] * h
+		s1 += dy[i] * gamma[i] * h
+	}
+	if n == 0 {
+		return
+	}
+	f := use.normGrad
+	if acc {
+		f = use.normGradAdd
+	}
+	f(&dx[0], &dy[0], &x[0], &gamma[0], 0, rstd, 0, s1/float32(n), n)
+}
+
+// AdamWStep holds the numbers of one AdamW step.
+type AdamWStep struct {
+	LR, Beta1, Beta2, Eps, Decay float32
+	// Correct1 and Correct2 are 1 - Beta^step.
+	Correct1, Correct2 float32
+	// GradScale multiplies the gradient first.
+	GradScale float32
+}
+
+// AdamW changes parameters p by gradients g and moments m and v, as
+// torch.optim.AdamW does: the decay is decoupled (Loshchilov and Hutter
+// 2019), eps is added to the corrected root.
 func AdamW(p, g, m, v []float32, s AdamWStep) {
-	for i := range p {
-		gr := g[i] * s.GradScale
-		m[i] = s.Beta1*m[i] + (1-s.Beta1)*gr
-		v[i] = s.Beta2*v[i] + (1-s.Beta2)*gr*gr
-		p[i] -= s.LR * s.Decay * p[i]
-		p[i] -= s.LR / s.Correct1 * m[i] / (float32(math.Sqrt(float64(v[i]/s.Correct2))) + s.Eps)
+	n := len(p)
+	if n == 0 {
+		return
 	}
-}
-func SumRows(dst, x []float32, rows, cols, stride int, acc bool) {
-	for j := 0; j < cols; j++ {
-		var s float32
-		for i := 0; i < rows; i++ {
-			s += x[i*stride+j]
-		}
-		if acc {
-			s += dst[j]
-		}
-		dst[j] = s
-	}
+	use.adamW(&p[0], &g[:n][0], &m[:n][0], &v[:n][0], s.Beta1, 1-s.Beta1, s.Beta2, 1-s.Beta2,
+		1-s.LR*s.Decay, s.LR/s.Correct1, float32(1/math.Sqrt(float64(s.Correct2))), s.Eps, s.GradScale, n)
 }

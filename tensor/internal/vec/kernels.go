@@ -1,0 +1,38 @@
+package vec
+
+// kernels is one implementation of what the functions of this package are
+// made of. Pointers are to n elements; dst may be a source unless it is said
+// otherwise. The plain twins in twins.go say what each does.
+type kernels struct {
+	name            string
+	add             func(dst, a, b *float32, n int)
+	axpy            func(alpha float32, x, y *float32, n int)
+	scale           func(alpha float32, x *float32, n int)
+	dot             func(x, y *float32, n int) float32
+	sumSquares      func(x *float32, n int) float64
+	sum             func(x *float32, n int) float32
+	sumDev          func(x *float32, mean float32, n int) float32
+	gelu, quickGELU func(y, x *float32, n int)
+	geluGrad        func(dx, dy, x *float32, n int)
+	quickGELUGrad   func(dx, dy, x *float32, n int)
+	max             func(x *float32, n int) float32
+	expMinus        func(dst, x *float32, scale, shift float32, n int) float32
+	softmaxGrad     func(ds, p, dp *float32, scale, mean float32, n int)
+	norm            func(y, x, gamma, beta *float32, mean, rstd float32, n int)
+	normGradSums    func(dgamma, dbeta, dy, x, gamma *float32, mean, rstd float32, n int) (s0, s1 float32)
+	normGrad        func(dx, dy, x, gamma *float32, mean, rstd, c0, c1 float32, n int)
+	normGradAdd     func(dx, dy, x, gamma *float32, mean, rstd, c0, c1 float32, n int)
+	adamW           func(p, g, m, v *float32, beta1, rest1, beta2, rest2, keep, rate, root, eps, gscale float32, n int)
+}
+
+var plain = kernels{
+	name: "go", add: addGo, axpy: axpyGo, scale: scaleGo, dot: dotGo,
+	sumSquares: sumSquaresGo, sum: sumGo, sumDev: sumDevGo,
+	gelu: geluGo, geluGrad: geluGradGo, quickGELU: quickGELUGo, quickGELUGrad: quickGELUGradGo,
+	max: maxGo, expMinus: expMinusGo, softmaxGrad: softmaxGradGo,
+	norm: normGo, normGradSums: normGradSumsGo, normGrad: normGradGo, normGradAdd: normGradAddGo,
+	adamW: adamWGo,
+}
+
+// use is the implementation of this machine.
+var use = available()[0]

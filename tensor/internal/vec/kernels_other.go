@@ -1,0 +1,6 @@
+//go:build !amd64 || purego
+
+package vec
+
+// available lists the implementations of this machine.
+func available() []kernels { return []kernels{plain} }
