@@ -23,7 +23,6 @@ type app struct {
 	Train   trainCmd   `cmd:"" help:"Train a model on paired data."`
 	Eval    evalCmd    `cmd:"" help:"Retrieval figures of a model on a dataset, for every ordered pair of modalities."`
 	Inspect inspectCmd `cmd:"" help:"What a model is made of: the sharing map, parameters, FLOPs and bytes."`
-	Data    dataCmd    `cmd:"" help:"Build datasets."`
 	Bench   benchCmd   `cmd:"" help:"Time training steps of a config on synthetic samples of full length."`
 }
 
