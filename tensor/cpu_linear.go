@@ -5,7 +5,7 @@ import (
 	"sync"
 
 	"github.com/onetrunk/onetrunk/tensor/internal/gemm"
-	"github.com/onetrunk/onetrunk/tensor/internal/par"
+	"github.com/onetrunk/onetrunk/internal/par"
 	"github.com/onetrunk/onetrunk/tensor/internal/vec"
 )
 

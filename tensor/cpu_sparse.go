@@ -3,7 +3,7 @@ package tensor
 import (
 	"fmt"
 
-	"github.com/onetrunk/onetrunk/tensor/internal/par"
+	"github.com/onetrunk/onetrunk/internal/par"
 	"github.com/onetrunk/onetrunk/tensor/internal/vec"
 )
 

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"unsafe"
 
-	"github.com/onetrunk/onetrunk/tensor/internal/par"
+	"github.com/onetrunk/onetrunk/internal/par"
 )
 
 //go:generate sh -c "cd gen && go run . -out ../gemm_amd64.s -stubs ../stubs_amd64.go -pkg gemm"

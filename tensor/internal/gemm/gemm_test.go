@@ -7,7 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/onetrunk/onetrunk/tensor/internal/par"
+	"github.com/onetrunk/onetrunk/internal/par"
 )
 
 // with runs f with every kernel of this machine.
