@@ -3,7 +3,6 @@ package tensor
 import (
 	"fmt"
 	"math/bits"
-	"runtime"
 	"sync"
 
 	"github.com/onetrunk/onetrunk/tensor/internal/gemm"
@@ -28,10 +27,7 @@ func (m *hostMemory) Len() int { return len(m.f) }
 // CPU returns a device that computes on the host with the given number of
 // threads; 0 or less takes one for each processor.
 func CPU(threads int) Device {
-	if threads <= 0 {
-		threads = runtime.GOMAXPROCS(0)
-	}
-	return &cpu{pool: par.New(threads)}
+	return &cpu{pool: par.New(par.Threads(threads))}
 }
 
 func (d *cpu) String() string {

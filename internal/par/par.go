@@ -2,6 +2,7 @@
 package par
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -94,4 +95,12 @@ func (p *Pool) drain(worker int) {
 // on its arguments alone, so that results do not vary with scheduling.
 func Split(n, parts, least int) int {
 	return max((n+parts-1)/max(parts, 1), least, 1)
+}
+
+// Threads returns n, or the number of processors when n is not positive.
+func Threads(n int) int {
+	if n <= 0 {
+		return runtime.GOMAXPROCS(0)
+	}
+	return n
 }
