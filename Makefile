@@ -19,7 +19,7 @@ demo: build ## The main job: train on the built-in world, evaluate, embed, searc
 	bin/mmtrain train --config demo --train-data demo: --val-data demo:#val --logs $(dir $(RUN)) --name $(notdir $(RUN))
 	bin/mmtrain eval --model $(RUN) --data demo:#test
 	bin/mmembed embed --model $(RUN) --input demo:#test --out $(RUN)/embeddings
-	bin/mmembed search --model $(RUN) --index $(RUN)/embeddings --modality image -k 3 --text "two small red circles on a dark background"
+	bin/mmembed search --model $(RUN) --index $(RUN)/embeddings --modality image -k 3 --text "a large red bar to the left of a small red square on a dark background"
 	@echo "The run lies in $(RUN): its config, tokenizer, checkpoints and log; --model $(RUN) opens it."
 
 .PHONY: test

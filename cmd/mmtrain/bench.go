@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/onetrunk/onetrunk/internal/command"
 	"github.com/onetrunk/onetrunk/train"
 )
 
@@ -15,7 +16,7 @@ type benchCmd struct {
 	JSON      bool    `name:"json" help:"Print one JSON object."`
 }
 
-func (c *benchCmd) Run(e *environment) error {
+func (c *benchCmd) Run(e *command.Env) error {
 	cfg, settings, err := readConfig(c.Config)
 	if err != nil {
 		return err
@@ -23,14 +24,14 @@ func (c *benchCmd) Run(e *environment) error {
 	if c.BatchSize > 0 {
 		settings.Batch = c.BatchSize
 	}
-	r, err := train.Bench(e.ctx, cfg, settings, c.Threads, c.Seconds)
+	r, err := train.Bench(e.Ctx, cfg, settings, c.Threads, c.Seconds)
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Config, err)
 	}
 	if c.JSON {
-		return json.NewEncoder(e.stdout).Encode(r)
+		return json.NewEncoder(e.Stdout).Encode(r)
 	}
-	fmt.Fprintf(e.stdout, "%s, batch %d on %s: %.1f samples/s, %.0f tokens/s, %.1f GFLOP/s\n"+
+	fmt.Fprintf(e.Stdout, "%s, batch %d on %s: %.1f samples/s, %.0f tokens/s, %.1f GFLOP/s\n"+
 		"step %.1f ms (forward %.1f, backward %.1f, optimizer %.1f), median of %d\n"+
 		"%.0f bytes in %.0f allocations a step; peak memory %.0f MB\n",
 		c.Config, r.Batch, r.Device, r.SamplesPerS, r.TokensPerS, r.GFLOPS,

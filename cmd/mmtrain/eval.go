@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/onetrunk/onetrunk/datasets"
+	"github.com/onetrunk/onetrunk/internal/command"
 	"github.com/onetrunk/onetrunk/internal/progress"
 	"github.com/onetrunk/onetrunk/model"
 	"github.com/onetrunk/onetrunk/train"
@@ -19,7 +20,7 @@ type evalCmd struct {
 	JSON   bool    `name:"json" help:"Print one JSON object, shares in 0..1."`
 }
 
-func (c *evalCmd) Run(e *environment) error {
+func (c *evalCmd) Run(e *command.Env) error {
 	m, err := model.Open(c.Model)
 	if err != nil {
 		return err
@@ -29,9 +30,9 @@ func (c *evalCmd) Run(e *environment) error {
 		return err
 	}
 	var bar *progress.Bar
-	ev, err := train.Evaluate(e.ctx, m, src, c.MaxBad, func(done, total int) {
+	ev, err := train.Evaluate(e.Ctx, m, src, c.MaxBad, func(done, total int) {
 		if bar == nil {
-			bar = progress.New(e.stderr, "embed", total)
+			bar = progress.New(e.Stderr, "embed", total)
 		}
 		bar.Set(done)
 	})
@@ -40,9 +41,9 @@ func (c *evalCmd) Run(e *environment) error {
 		return err
 	}
 	if c.JSON {
-		return json.NewEncoder(e.stdout).Encode(ev)
+		return json.NewEncoder(e.Stdout).Encode(ev)
 	}
-	return printEvaluation(e.stdout, ev)
+	return printEvaluation(e.Stdout, ev)
 }
 
 // printEvaluation draws the figures as a table, shares in percent.

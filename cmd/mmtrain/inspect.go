@@ -7,6 +7,7 @@ import (
 	"os"
 	"text/tabwriter"
 
+	"github.com/onetrunk/onetrunk/internal/command"
 	"github.com/onetrunk/onetrunk/model"
 	"github.com/onetrunk/onetrunk/sharing"
 	"github.com/onetrunk/onetrunk/tensor"
@@ -17,16 +18,16 @@ type inspectCmd struct {
 	JSON  bool   `name:"json" help:"Print one JSON object."`
 }
 
-func (c *inspectCmd) Run(e *environment) error {
+func (c *inspectCmd) Run(e *command.Env) error {
 	m, err := openForInspection(c.Model)
 	if err != nil {
 		return err
 	}
 	r := m.Inspect()
 	if c.JSON {
-		return json.NewEncoder(e.stdout).Encode(r)
+		return json.NewEncoder(e.Stdout).Encode(r)
 	}
-	return printReport(e.stdout, m, r)
+	return printReport(e.Stdout, m, r)
 }
 
 // openForInspection opens a run, or makes an untrained model of a config.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/onetrunk/onetrunk/configs"
 	"github.com/onetrunk/onetrunk/datasets"
+	"github.com/onetrunk/onetrunk/internal/command"
 	"github.com/onetrunk/onetrunk/model"
 	"github.com/onetrunk/onetrunk/train"
 )
@@ -33,7 +34,7 @@ type trainCmd struct {
 	JSON      bool     `name:"json" help:"Print the result as one JSON object."`
 }
 
-func (c *trainCmd) Run(e *environment) error {
+func (c *trainCmd) Run(e *command.Env) error {
 	cfg, settings, err := readConfig(c.Config)
 	if err != nil {
 		return err
@@ -58,30 +59,30 @@ func (c *trainCmd) Run(e *environment) error {
 	override(&settings.EvalEvery, c.EvalEvery)
 	if c.Epochs != nil {
 		if c.Steps != nil {
-			return usageError{fmt.Errorf("--steps and --epochs both give the length of the schedule")}
+			return command.Wrong("--steps and --epochs both give the length of the schedule")
 		}
 		settings.Steps = int(*c.Epochs * float64(src.Len()) / float64(settings.Batch*settings.Accumulate))
 	}
 	if err := settings.Validate(cfg); err != nil {
-		return usageError{err}
+		return command.Wrong("%w", err)
 	}
-	res, err := train.Run(e.ctx, train.Options{
+	res, err := train.Run(e.Ctx, train.Options{
 		Name: c.Config, Config: cfg, Settings: settings, Train: src, Val: val,
 		Dir: filepath.Join(c.Logs, c.Name), Resume: c.Resume != "",
-		MaxSteps: c.MaxSteps, MaxBad: c.MaxBad, Threads: c.Threads, Out: e.stderr,
+		MaxSteps: c.MaxSteps, MaxBad: c.MaxBad, Threads: c.Threads, Out: e.Stderr,
 	})
 	if err != nil {
 		return err
 	}
 	if c.JSON {
-		return json.NewEncoder(e.stdout).Encode(res)
+		return json.NewEncoder(e.Stdout).Encode(res)
 	}
-	fmt.Fprintf(e.stdout, "step %d, loss %.4f, %.0f s; the run is %s\n", res.Step, res.Loss, res.Seconds, filepath.Join(c.Logs, c.Name))
+	fmt.Fprintf(e.Stdout, "step %d, loss %.4f, %.0f s; the run is %s\n", res.Step, res.Loss, res.Seconds, filepath.Join(c.Logs, c.Name))
 	if res.Bad > 0 {
-		fmt.Fprintf(e.stdout, "%d values could not be read: %s\n", res.Bad, filepath.Join(c.Logs, c.Name, "bad.tsv"))
+		fmt.Fprintf(e.Stdout, "%d values could not be read: %s\n", res.Bad, filepath.Join(c.Logs, c.Name, "bad.tsv"))
 	}
 	if res.Eval != nil {
-		return printEvaluation(e.stdout, *res.Eval)
+		return printEvaluation(e.Stdout, *res.Eval)
 	}
 	return nil
 }

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/onetrunk/onetrunk/datasets"
+	"github.com/onetrunk/onetrunk/internal/command"
+	"github.com/onetrunk/onetrunk/internal/progress"
+	"github.com/onetrunk/onetrunk/model"
+	"github.com/onetrunk/onetrunk/retrieval"
+)
+
+type embedCmd struct {
+	Model         string  `required:"" help:"Run folder, or one checkpoint's folder." placeholder:"RUN"`
+	Input         string  `required:"" help:"Data: demo:, a manifest, or a folder with manifest.tsv; SRC#SPLIT picks a split." placeholder:"SRC"`
+	Out           string  `required:"" help:"Folder for embeddings; a rerun does what is missing." placeholder:"DIR"`
+	Batch         int     `default:"64" help:"Values that are embedded at once."`
+	PartitionRows int     `default:"100000" help:"Rows in a partition of files."`
+	MaxBad        float64 `default:"0.01" help:"Share of values that may be unreadable."`
+	JSON          bool    `name:"json" help:"Print the report as one JSON object."`
+}
+
+func (c *embedCmd) Run(e *command.Env) error {
+	if c.Batch < 1 || c.PartitionRows < 1 {
+		return command.Wrong("--batch and --partition-rows must be at least 1")
+	}
+	m, err := model.Open(c.Model)
+	if err != nil {
+		return err
+	}
+	src, err := datasets.Open(c.Input)
+	if err != nil {
+		return err
+	}
+	var bar *progress.Bar
+	r, err := retrieval.EmbedSource(e.Ctx, m, src, c.Out, retrieval.EmbedOptions{
+		Batch: c.Batch, PartitionRows: c.PartitionRows, MaxBad: c.MaxBad,
+		Progress: func(done, total int) {
+			if bar == nil {
+				bar = progress.New(e.Stderr, "embed", total)
+			}
+			bar.Set(done)
+		},
+	})
+	bar.Done()
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return json.NewEncoder(e.Stdout).Encode(r)
+	}
+	if r.Done == r.Rows {
+		fmt.Fprintf(e.Stdout, "all %d rows of %s are embedded in %s already\n", r.Rows, src.Name(), c.Out)
+		return nil
+	}
+	fmt.Fprintf(e.Stdout, "%d rows of %s:", r.Rows, src.Name())
+	for _, name := range slices.Sorted(maps.Keys(r.Vectors)) {
+		fmt.Fprintf(e.Stdout, " %d %s", r.Vectors[name], name)
+	}
+	fmt.Fprintf(e.Stdout, " embeddings in %s\n", c.Out)
+	if r.Bad > 0 {
+		fmt.Fprintf(e.Stdout, "%d values could not be read: %s/skipped.tsv\n", r.Bad, c.Out)
+	}
+	return nil
+}

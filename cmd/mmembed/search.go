@@ -1,0 +1,76 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/onetrunk/onetrunk/internal/command"
+	"github.com/onetrunk/onetrunk/model"
+	"github.com/onetrunk/onetrunk/retrieval"
+)
+
+type searchCmd struct {
+	Model    string `required:"" help:"Run folder, or one checkpoint's folder." placeholder:"RUN"`
+	Index    string `required:"" help:"Folder that mmembed embed wrote." placeholder:"DIR"`
+	Text     string `help:"Search by a text." placeholder:"\"...\"" xor:"query"`
+	Image    string `help:"Search by a picture." placeholder:"FILE" xor:"query"`
+	Audio    string `help:"Search by a sound." placeholder:"FILE" xor:"query"`
+	File     string `help:"Search by a file of any modality." placeholder:"FILE" xor:"query"`
+	Modality string `help:"Modality of the answers; all without it."`
+	K        int    `short:"k" default:"10" help:"Number of answers."`
+	JSON     bool   `name:"json" help:"Print the answers as a JSON list, best first."`
+}
+
+func (c *searchCmd) Run(e *command.Env) error {
+	if c.Text+c.Image+c.Audio+c.File == "" {
+		return command.Wrong("one of --text, --image, --audio, --file is needed")
+	}
+	if c.K < 1 {
+		return command.Wrong("-k must be at least 1")
+	}
+	m, err := model.Open(c.Model)
+	if err != nil {
+		return err
+	}
+	lib, err := retrieval.OpenLibrary(m, c.Index)
+	if err != nil {
+		return err
+	}
+	query, err := c.query(e, lib)
+	if err != nil {
+		return err
+	}
+	hits, err := lib.Search(query, retrieval.Options{K: c.K, Modality: c.Modality})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		if hits == nil {
+			hits = []retrieval.Hit{}
+		}
+		return json.NewEncoder(e.Stdout).Encode(hits)
+	}
+	t := tabwriter.NewWriter(e.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "score\tmodality\tid\tpath\ttext")
+	for _, h := range hits {
+		fmt.Fprintf(t, "%.3f\t%s\t%s\t%s\t%s\n", h.Score, h.Modality, h.ID, h.Path, strings.ReplaceAll(h.Text, "\t", " "))
+	}
+	return t.Flush()
+}
+
+// query embeds what is searched by.
+func (c *searchCmd) query(e *command.Env, lib *retrieval.Library) (z []float32, err error) {
+	switch {
+	case c.Text != "":
+		return lib.EmbedText(e.Ctx, c.Text)
+	case c.Image != "":
+		z, _, err = lib.EmbedFile(e.Ctx, "image", c.Image)
+	case c.Audio != "":
+		z, _, err = lib.EmbedFile(e.Ctx, "audio", c.Audio)
+	default:
+		z, _, err = lib.EmbedFile(e.Ctx, "", c.File)
+	}
+	return z, err
+}
