@@ -5,8 +5,8 @@ import (
 	"math/bits"
 	"sync"
 
-	"github.com/onetrunk/onetrunk/tensor/internal/gemm"
 	"github.com/onetrunk/onetrunk/internal/par"
+	"github.com/onetrunk/onetrunk/tensor/internal/gemm"
 	"github.com/onetrunk/onetrunk/tensor/internal/vec"
 )
 

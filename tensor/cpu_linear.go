@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/onetrunk/onetrunk/tensor/internal/gemm"
 	"github.com/onetrunk/onetrunk/internal/par"
+	"github.com/onetrunk/onetrunk/tensor/internal/gemm"
 	"github.com/onetrunk/onetrunk/tensor/internal/vec"
 )
 

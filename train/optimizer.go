@@ -77,12 +77,15 @@ const momentsFile = "optimizer.safetensors"
 // save writes the moments into a checkpoint's folder.
 func (o *optimizer) save(dir string) error {
 	var ts []checkpoint.Tensor
-	o.each(func(name string, p *autograd.Param, t *tensor.Tensor) error {
+	err := o.each(func(name string, p *autograd.Param, t *tensor.Tensor) error {
 		x := make([]float32, t.Len())
 		o.dev.Read(x, t)
 		ts = append(ts, checkpoint.Tensor{Name: name, Shape: p.Shape(), Data: x})
 		return nil
 	})
+	if err != nil {
+		return err
+	}
 	return checkpoint.Write(filepath.Join(dir, momentsFile), ts, nil)
 }
 

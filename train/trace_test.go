@@ -92,16 +92,16 @@ var (
 )
 
 // writeTraces makes a folder of recordings with captions: every speed and
-// shape as an item with four recordings for training and one for testing.
+// shape as an item with sixteen recordings for training and one for testing.
 func writeTraces(dir string) error {
 	rng := rand.New(rand.NewPCG(1, 1))
 	var manifest strings.Builder
 	manifest.WriteString("id\ttrace\ttext\tsplit\n")
 	for i, speed := range speeds {
 		for j, shape := range shapes {
-			for k := range 5 {
+			for k := range 17 {
 				split := "train"
-				if k == 4 {
+				if k == 16 {
 					split = "test"
 				}
 				name := fmt.Sprintf("%s-%s-%d.trace", speed, shape, k)
@@ -129,5 +129,5 @@ const tracesConfig = `{
   "trunk": {"width": 32, "layers": 2, "heads": 2, "hidden": 64, "embed": 32},
   "modalities": {"trace": {"input": {"noise": 0.05}}, "text": {"input": {"vocab": 300, "length": 24}}},
   "sharing": {"experts": "modality"},
-  "train": {"batch": 24, "steps": 150, "lr": 0.003, "decay": 0.05, "seed": 3, "save_every": 10}
+  "train": {"batch": 24, "steps": 400, "lr": 0.003, "decay": 0.05, "seed": 3, "save_every": 10}
 }`

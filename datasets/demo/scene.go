@@ -99,8 +99,14 @@ var (
 		{"circle", "disc"}, {"square", "box"}, {"triangle", "wedge"}, {"cross", "plus"}, {"ring", "hoop"}, {"bar", "stick"},
 	}
 	colourWords = [][2]string{
-		{"red", "crimson"}, {"orange", "amber"}, {"yellow", "golden"}, {"green", "emerald"},
-		{"cyan", "turquoise"}, {"blue", "azure"}, {"purple", "violet"}, {"pink", "rose"},
+		{"red", "crimson"},
+		{"orange", "amber"},
+		{"yellow", "golden"},
+		{"green", "emerald"},
+		{"cyan", "turquoise"},
+		{"blue", "azure"},
+		{"purple", "violet"},
+		{"pink", "rose"},
 	}
 	sizeWords   = [][3]string{{"small", "tiny", "little"}, {"large", "big", "huge"}}
 	groundWords = [][3]string{{"dark", "black", "dim"}, {"light", "white", "bright"}, {"striped", "banded", "lined"}}

@@ -95,7 +95,7 @@ func (b *Bar) Done() {
 	switch {
 	case b.bar != nil:
 		b.bar.Describe(b.description())
-		b.bar.Exit()
+		_ = b.bar.Exit() // as below
 		fmt.Fprintln(b.w)
 	case !b.terminal && time.Since(b.began) >= quiet:
 		b.line()

@@ -60,8 +60,10 @@ func kind(t reflect.Type) string {
 	}
 }
 
-var raw = reflect.TypeFor[json.RawMessage]()
-var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
+var (
+	raw         = reflect.TypeFor[json.RawMessage]()
+	unmarshaler = reflect.TypeFor[json.Unmarshaler]()
+)
 
 // check reads one value from dec and holds its keys against t; t is nil where
 // anything goes.

@@ -257,10 +257,16 @@ func BenchmarkMul(b *testing.B) {
 			m, n, k int
 			ta, tb  bool
 		}{
-			{4096, 256, 256, false, false}, {4096, 1024, 256, false, false}, {4096, 256, 1024, false, false},
-			{3200, 1536, 384, false, false}, {2048, 2048, 2048, false, false},
-			{256, 1024, 4096, true, false}, {4096, 256, 1024, false, true},
-			{3136, 192, 64, false, true}, {3136, 64, 256, false, true}, {64, 256, 3136, true, false},
+			{4096, 256, 256, false, false},
+			{4096, 1024, 256, false, false},
+			{4096, 256, 1024, false, false},
+			{3200, 1536, 384, false, false},
+			{2048, 2048, 2048, false, false},
+			{256, 1024, 4096, true, false},
+			{4096, 256, 1024, false, true},
+			{3136, 192, 64, false, true},
+			{3136, 64, 256, false, true},
+			{64, 256, 3136, true, false},
 		} {
 			b.Run(fmt.Sprintf("%d/%dx%dx%d,%t,%t", workers, s.m, s.n, s.k, s.ta, s.tb), func(b *testing.B) {
 				rng := rand.New(rand.NewPCG(1, 1))

@@ -112,8 +112,10 @@ func end() {
 	RET()
 }
 
-type loader = func(p reg.GPVirtual) reg.VecVirtual
-type storer = func(v reg.VecVirtual, p reg.GPVirtual)
+type (
+	loader = func(p reg.GPVirtual) reg.VecVirtual
+	storer = func(v reg.VecVirtual, p reg.GPVirtual)
+)
 
 func arithmetic() {
 	TEXT("addAVX2", NOSPLIT, "func(dst, a, b *float32, n int)")
