@@ -4,7 +4,6 @@
 package retrieval
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -196,7 +195,10 @@ func (s *search) run(ix *Index, query []float32, o Options) {
 		s.best = append(s.best, s.workers[i].heap...)
 	}
 	slices.SortFunc(s.best, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.order, b.order), cmp.Compare(a.row, b.row))
+		if better(a, b) {
+			return -1
+		}
+		return 1 // no two candidates are equal
 	})
 	s.best = s.best[:min(o.K, len(s.best))]
 	s.ix, s.query, s.seg, s.o = nil, nil, nil, Options{}

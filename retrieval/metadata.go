@@ -17,7 +17,7 @@ import (
 // the place of its vector in that modality's .npy file, -1 without one.
 //
 // As parquet: id, lang, caption, and for each modality M the columns M_path
-// (not for text) and M_row.
+// (empty for a text that stands in a manifest) and M_row.
 type row struct {
 	id, lang, caption string
 	paths             map[string]string
@@ -28,10 +28,7 @@ type row struct {
 func columns(modalities []string) []string {
 	names := []string{"id", "lang", "caption"}
 	for _, m := range modalities {
-		names = append(names, m+"_row")
-		if m != "text" {
-			names = append(names, m+"_path")
-		}
+		names = append(names, m+"_row", m+"_path")
 	}
 	slices.Sort(names)
 	return names

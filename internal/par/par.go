@@ -77,7 +77,8 @@ func (p *Pool) For(n int, f func(worker, piece int)) {
 func (p *Pool) drain(worker int) {
 	defer func() {
 		if e := recover(); e != nil {
-			p.failed.CompareAndSwap(nil, &e)
+			kept := e // on the heap only when there is something to keep
+			p.failed.CompareAndSwap(nil, &kept)
 			p.next.Store(int64(p.n))
 		}
 	}()

@@ -9,6 +9,7 @@ type kernels struct {
 	axpy            func(alpha float32, x, y *float32, n int)
 	scale           func(alpha float32, x *float32, n int)
 	dot             func(x, y *float32, n int) float32
+	dot4            func(dst, rows *float32, stride int, q *float32, n int)
 	sumSquares      func(x *float32, n int) float64
 	sum             func(x *float32, n int) float32
 	sumDev          func(x *float32, mean float32, n int) float32
@@ -26,7 +27,7 @@ type kernels struct {
 }
 
 var plain = kernels{
-	name: "go", add: addGo, axpy: axpyGo, scale: scaleGo, dot: dotGo,
+	name: "go", add: addGo, axpy: axpyGo, scale: scaleGo, dot: dotGo, dot4: dot4Go,
 	sumSquares: sumSquaresGo, sum: sumGo, sumDev: sumDevGo,
 	gelu: geluGo, geluGrad: geluGradGo, quickGELU: quickGELUGo, quickGELUGrad: quickGELUGradGo,
 	max: maxGo, expMinus: expMinusGo, softmaxGrad: softmaxGradGo,

@@ -5,7 +5,7 @@ package vec
 import "golang.org/x/sys/cpu"
 
 var avx2 = kernels{
-	name: "avx2", add: addAVX2, axpy: axpyAVX2, scale: scaleAVX2, dot: dotAVX2,
+	name: "avx2", add: addAVX2, axpy: axpyAVX2, scale: scaleAVX2, dot: dotAVX2, dot4: dot4AVX2,
 	sumSquares: sumSquaresAVX2, sum: sumAVX2, sumDev: sumDevAVX2,
 	gelu: geluAVX2, geluGrad: geluGradAVX2, quickGELU: quickGELUAVX2, quickGELUGrad: quickGELUGradAVX2,
 	max: maxAVX2, expMinus: expMinusAVX2, softmaxGrad: softmaxGradAVX2,

@@ -40,6 +40,17 @@ func dotGo(x, y *float32, n int) (s float32) {
 	return s
 }
 
+// dot4Go is dst[i] = the sum over j < n of rows[i*stride+j] * q[j], for i < 4.
+func dot4Go(dst, rows *float32, stride int, q *float32, n int) {
+	d, r := slice(dst, 4), slice(rows, 3*stride+n)
+	for i := range d {
+		d[i] = 0
+		for j, v := range slice(q, n) {
+			d[i] += v * r[i*stride+j]
+		}
+	}
+}
+
 // sumSquaresGo returns the sum of x[i]^2 in float64.
 func sumSquaresGo(x *float32, n int) (s float64) {
 	for _, v := range slice(x, n) {

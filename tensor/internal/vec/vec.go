@@ -51,11 +51,23 @@ func SumSquares(x []float32) float64 {
 	return use.sumSquares(&x[0], len(x))
 }
 
-// DotRows is dst[i] = row i of rows . q, for rows [len(dst), len(q)].
+// DotRows is dst[i] = row i of rows . q, for rows [len(dst), len(q)]. Equal
+// rows have equal products, wherever they stand.
 func DotRows(dst, rows, q []float32) {
-	d := len(q)
-	for i := range dst {
-		dst[i] = Dot(q, rows[i*d:(i+1)*d])
+	d, n := len(q), len(dst)
+	rows = rows[:n*d]
+	i := 0
+	if d > 0 {
+		for ; i+4 <= n; i += 4 { // four rows at a time share q, and are four streams of memory
+			use.dot4(&dst[i], &rows[i*d], d, &q[0], d)
+		}
+	}
+	for ; i < n; i++ {
+		var same [4]float32 // in the same order of summation
+		if d > 0 {
+			use.dot4(&same[0], &rows[i*d], 0, &q[0], d)
+		}
+		dst[i] = same[0]
 	}
 }
 

@@ -186,6 +186,114 @@ done:
 	VZEROUPPER
 	RET
 
+// func dot4AVX2(dst *float32, rows *float32, stride int, q *float32, n int)
+// Requires: AVX, FMA3
+TEXT ·dot4AVX2(SB), NOSPLIT, $0-40
+	MOVQ   rows+8(FP), AX
+	MOVQ   stride+16(FP), CX
+	SHLQ   $0x02, CX
+	LEAQ   (AX)(CX*1), DX
+	LEAQ   (DX)(CX*1), BX
+	LEAQ   (BX)(CX*1), CX
+	MOVQ   q+24(FP), SI
+	MOVQ   n+32(FP), DI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+
+wide:
+	SUBQ        $0x10, DI
+	JLT         narrow
+	VMOVUPS     (SI), Y8
+	VMOVUPS     32(SI), Y9
+	VFMADD231PS (AX), Y8, Y0
+	VFMADD231PS 32(AX), Y9, Y1
+	ADDQ        $0x40, AX
+	VFMADD231PS (DX), Y8, Y2
+	VFMADD231PS 32(DX), Y9, Y3
+	ADDQ        $0x40, DX
+	VFMADD231PS (BX), Y8, Y4
+	VFMADD231PS 32(BX), Y9, Y5
+	ADDQ        $0x40, BX
+	VFMADD231PS (CX), Y8, Y6
+	VFMADD231PS 32(CX), Y9, Y7
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, SI
+	JMP         wide
+
+narrow:
+	ADDQ $0x10, DI
+
+eight:
+	SUBQ        $0x08, DI
+	JLT         rest
+	VMOVUPS     (SI), Y8
+	VMOVUPS     (AX), Y9
+	VFMADD231PS Y9, Y8, Y0
+	VMOVUPS     (DX), Y9
+	VFMADD231PS Y9, Y8, Y2
+	VMOVUPS     (BX), Y9
+	VFMADD231PS Y9, Y8, Y4
+	VMOVUPS     (CX), Y9
+	VFMADD231PS Y9, Y8, Y6
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, AX
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	ADDQ        $0x20, CX
+	JMP         eight
+
+rest:
+	ADDQ        $0x08, DI
+	JZ          done
+	LEAQ        masks<>+32(SB), R8
+	SHLQ        $0x02, DI
+	SUBQ        DI, R8
+	VMOVUPS     (R8), Y8
+	VMASKMOVPS  (SI), Y8, Y9
+	VMASKMOVPS  (AX), Y8, Y10
+	VFMADD231PS Y10, Y9, Y0
+	VMASKMOVPS  (DX), Y8, Y10
+	VFMADD231PS Y10, Y9, Y2
+	VMASKMOVPS  (BX), Y8, Y10
+	VFMADD231PS Y10, Y9, Y4
+	VMASKMOVPS  (CX), Y8, Y8
+	VFMADD231PS Y8, Y9, Y6
+
+done:
+	MOVQ         dst+0(FP), AX
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VMOVSS       X0, (AX)
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X0
+	VADDPS       X0, X2, X2
+	VHADDPS      X2, X2, X2
+	VHADDPS      X2, X2, X2
+	VMOVSS       X2, 4(AX)
+	VADDPS       Y5, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X0
+	VADDPS       X0, X4, X4
+	VHADDPS      X4, X4, X4
+	VHADDPS      X4, X4, X4
+	VMOVSS       X4, 8(AX)
+	VADDPS       Y7, Y6, Y6
+	VEXTRACTF128 $0x01, Y6, X0
+	VADDPS       X0, X6, X6
+	VHADDPS      X6, X6, X6
+	VHADDPS      X6, X6, X6
+	VMOVSS       X6, 12(AX)
+	VZEROUPPER
+	RET
+
 // func sumSquaresAVX2(x *float32, n int) float64
 // Requires: AVX, FMA3, SSE2
 TEXT ·sumSquaresAVX2(SB), NOSPLIT, $0-24

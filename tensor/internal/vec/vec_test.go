@@ -68,8 +68,8 @@ func TestKernelsEqualTheirTwins(t *testing.T) {
 			return 0
 		}},
 		"DotRows": {false, 1e-4, func(b *buffers, s bool) float64 {
-			if b.n >= 4 && b.n%4 == 0 {
-				DotRows(b.next(s)[:4], b.next(s), b.next(s)[:b.n/4])
+			for rows := 1; rows <= min(b.n, 9); rows++ {
+				DotRows(b.next(s)[:rows], b.next(s), b.next(s)[:b.n/rows])
 			}
 			return 0
 		}},

@@ -185,6 +185,50 @@ func reductions() {
 	Store(sum(acc[0]).AsX(), ReturnIndex(0))
 	end()
 
+	TEXT("dot4AVX2", NOSPLIT, "func(dst, rows *float32, stride int, q *float32, n int)")
+	Doc("dot4AVX2 writes the products of q with four rows.")
+	var row [4]reg.GPVirtual
+	row[0] = pointer("rows")
+	stride := pointer("stride")
+	SHLQ(Imm(2), stride)
+	for i := 1; i < 4; i++ {
+		row[i] = GP64()
+		LEAQ(Mem{Base: row[i-1], Index: stride, Scale: 1}, row[i])
+	}
+	q := pointer("q")
+	n = pointer("n")
+	var near, far [4]reg.VecVirtual
+	for i := range row {
+		near[i], far[i] = zero(), zero()
+	}
+	Label("wide")
+	SUBQ(Imm(16), n)
+	JLT(LabelRef("narrow"))
+	q0, q1 := YMM(), YMM()
+	VMOVUPS(Mem{Base: q}, q0)
+	VMOVUPS(Mem{Base: q}.Offset(32), q1)
+	for i := range row {
+		VFMADD231PS(Mem{Base: row[i]}, q0, near[i])
+		VFMADD231PS(Mem{Base: row[i]}.Offset(32), q1, far[i])
+		ADDQ(Imm(64), row[i])
+	}
+	ADDQ(Imm(64), q)
+	JMP(LabelRef("wide"))
+	Label("narrow")
+	ADDQ(Imm(16), n)
+	loop(n, []reg.GPVirtual{q, row[0], row[1], row[2], row[3]}, func(load loader, _ storer, _ reg.VecVirtual) {
+		v := load(q)
+		for i := range row {
+			VFMADD231PS(load(row[i]), v, near[i])
+		}
+	})
+	dst := pointer("dst")
+	for i := range row {
+		VADDPS(far[i], near[i], near[i])
+		VMOVSS(sum(near[i]).AsX(), Mem{Base: dst}.Offset(4*i))
+	}
+	end()
+
 	TEXT("sumSquaresAVX2", NOSPLIT, "func(x *float32, n int) float64")
 	Doc("sumSquaresAVX2 sums in float64.")
 	px, n = pointer("x"), pointer("n")
