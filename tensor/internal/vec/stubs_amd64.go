@@ -12,7 +12,7 @@ func scaleAVX2(alpha float32, x *float32, n int)
 
 func dotAVX2(x *float32, y *float32, n int) float32
 
-// dot4AVX2 writes the products of q with four rows.
+// dot4AVX2 writes the products of q with four rows, summed in the order of dotAVX2.
 func dot4AVX2(dst *float32, rows *float32, stride int, q *float32, n int)
 
 // sumSquaresAVX2 sums in float64.

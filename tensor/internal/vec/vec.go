@@ -63,11 +63,7 @@ func DotRows(dst, rows, q []float32) {
 		}
 	}
 	for ; i < n; i++ {
-		var same [4]float32 // in the same order of summation
-		if d > 0 {
-			use.dot4(&same[0], &rows[i*d], 0, &q[0], d)
-		}
-		dst[i] = same[0]
+		dst[i] = Dot(q, rows[i*d:(i+1)*d])
 	}
 }
 

@@ -132,33 +132,27 @@ TEXT ·dotAVX2(SB), NOSPLIT, $0-28
 	MOVQ   n+16(FP), DX
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
 
 wide:
-	SUBQ        $0x20, DX
+	SUBQ        $0x10, DX
 	JLT         narrow
-	VMOVUPS     (AX), Y4
-	VFMADD231PS (CX), Y4, Y0
-	VMOVUPS     32(AX), Y4
-	VFMADD231PS 32(CX), Y4, Y1
-	VMOVUPS     64(AX), Y4
-	VFMADD231PS 64(CX), Y4, Y2
-	VMOVUPS     96(AX), Y4
-	VFMADD231PS 96(CX), Y4, Y3
-	ADDQ        $0x00000080, AX
-	ADDQ        $0x00000080, CX
+	VMOVUPS     (AX), Y2
+	VFMADD231PS (CX), Y2, Y0
+	VMOVUPS     32(AX), Y2
+	VFMADD231PS 32(CX), Y2, Y1
+	ADDQ        $0x40, AX
+	ADDQ        $0x40, CX
 	JMP         wide
 
 narrow:
-	ADDQ $0x20, DX
+	ADDQ $0x10, DX
 
 eight:
 	SUBQ        $0x08, DX
 	JLT         rest
-	VMOVUPS     (AX), Y4
-	VMOVUPS     (CX), Y5
-	VFMADD231PS Y4, Y5, Y0
+	VMOVUPS     (AX), Y2
+	VMOVUPS     (CX), Y3
+	VFMADD231PS Y2, Y3, Y0
 	ADDQ        $0x20, AX
 	ADDQ        $0x20, CX
 	JMP         eight
@@ -169,15 +163,13 @@ rest:
 	LEAQ        masks<>+32(SB), BX
 	SHLQ        $0x02, DX
 	SUBQ        DX, BX
-	VMOVUPS     (BX), Y4
-	VMASKMOVPS  (AX), Y4, Y5
-	VMASKMOVPS  (CX), Y4, Y4
-	VFMADD231PS Y5, Y4, Y0
+	VMOVUPS     (BX), Y2
+	VMASKMOVPS  (AX), Y2, Y3
+	VMASKMOVPS  (CX), Y2, Y2
+	VFMADD231PS Y3, Y2, Y0
 
 done:
 	VADDPS       Y1, Y0, Y0
-	VADDPS       Y3, Y2, Y2
-	VADDPS       Y2, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
 	VHADDPS      X0, X0, X0

@@ -161,32 +161,30 @@ func sum(v reg.VecVirtual) reg.VecVirtual {
 func reductions() {
 	TEXT("dotAVX2", NOSPLIT, "func(x, y *float32, n int) float32")
 	px, py, n := pointer("x"), pointer("y"), pointer("n")
-	acc := [4]reg.VecVirtual{zero(), zero(), zero(), zero()}
+	near, far := zero(), zero()
 	Label("wide")
-	SUBQ(Imm(32), n)
+	SUBQ(Imm(16), n)
 	JLT(LabelRef("narrow"))
-	for i := range acc {
+	for i, acc := range []reg.VecVirtual{near, far} {
 		x := YMM()
 		VMOVUPS(Mem{Base: px}.Offset(32*i), x)
-		VFMADD231PS(Mem{Base: py}.Offset(32*i), x, acc[i])
+		VFMADD231PS(Mem{Base: py}.Offset(32*i), x, acc)
 	}
-	ADDQ(U32(128), px)
-	ADDQ(U32(128), py)
+	ADDQ(Imm(64), px)
+	ADDQ(Imm(64), py)
 	JMP(LabelRef("wide"))
 	Label("narrow")
-	ADDQ(Imm(32), n)
+	ADDQ(Imm(16), n)
 	loop(n, []reg.GPVirtual{px, py}, func(load loader, _ storer, _ reg.VecVirtual) {
 		x, y := load(px), load(py)
-		VFMADD231PS(x, y, acc[0])
+		VFMADD231PS(x, y, near)
 	})
-	VADDPS(acc[1], acc[0], acc[0])
-	VADDPS(acc[3], acc[2], acc[2])
-	VADDPS(acc[2], acc[0], acc[0])
-	Store(sum(acc[0]).AsX(), ReturnIndex(0))
+	VADDPS(far, near, near)
+	Store(sum(near).AsX(), ReturnIndex(0))
 	end()
 
 	TEXT("dot4AVX2", NOSPLIT, "func(dst, rows *float32, stride int, q *float32, n int)")
-	Doc("dot4AVX2 writes the products of q with four rows.")
+	Doc("dot4AVX2 writes the products of q with four rows, summed in the order of dotAVX2.")
 	var row [4]reg.GPVirtual
 	row[0] = pointer("rows")
 	stride := pointer("stride")
@@ -197,9 +195,9 @@ func reductions() {
 	}
 	q := pointer("q")
 	n = pointer("n")
-	var near, far [4]reg.VecVirtual
+	var nears, fars [4]reg.VecVirtual
 	for i := range row {
-		near[i], far[i] = zero(), zero()
+		nears[i], fars[i] = zero(), zero()
 	}
 	Label("wide")
 	SUBQ(Imm(16), n)
@@ -208,8 +206,8 @@ func reductions() {
 	VMOVUPS(Mem{Base: q}, q0)
 	VMOVUPS(Mem{Base: q}.Offset(32), q1)
 	for i := range row {
-		VFMADD231PS(Mem{Base: row[i]}, q0, near[i])
-		VFMADD231PS(Mem{Base: row[i]}.Offset(32), q1, far[i])
+		VFMADD231PS(Mem{Base: row[i]}, q0, nears[i])
+		VFMADD231PS(Mem{Base: row[i]}.Offset(32), q1, fars[i])
 		ADDQ(Imm(64), row[i])
 	}
 	ADDQ(Imm(64), q)
@@ -219,13 +217,13 @@ func reductions() {
 	loop(n, []reg.GPVirtual{q, row[0], row[1], row[2], row[3]}, func(load loader, _ storer, _ reg.VecVirtual) {
 		v := load(q)
 		for i := range row {
-			VFMADD231PS(load(row[i]), v, near[i])
+			VFMADD231PS(load(row[i]), v, nears[i])
 		}
 	})
 	dst := pointer("dst")
 	for i := range row {
-		VADDPS(far[i], near[i], near[i])
-		VMOVSS(sum(near[i]).AsX(), Mem{Base: dst}.Offset(4*i))
+		VADDPS(fars[i], nears[i], nears[i])
+		VMOVSS(sum(nears[i]).AsX(), Mem{Base: dst}.Offset(4*i))
 	}
 	end()
 
