@@ -327,7 +327,7 @@ func (e *embedding) write(part string, in []inputRow, places map[datasets.Cell]*
 			out.rows[name] = -1
 		}
 		for _, c := range r.Cells {
-			if c.Modality == "text" {
+			if m, err := modalities.Lookup(c.Modality); err == nil && m.Inline() {
 				out.caption = c.Ref
 			} else {
 				out.paths[c.Modality] = c.Ref
