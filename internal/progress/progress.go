@@ -1,13 +1,12 @@
 // Package progress shows how far a job is: a bar with the time left on a
-// terminal, a plain line every few seconds elsewhere. Nothing is shown in a
-// job's first two seconds.
+// terminal, a plain line every five seconds elsewhere and one at the end. A
+// job of less than two seconds shows nothing in either place.
 package progress
 
 import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,8 +15,9 @@ import (
 )
 
 const (
-	quiet = 2 * time.Second // before anything is shown
-	every = 5 * time.Second // between plain lines
+	quiet  = 2 * time.Second        // before anything is shown
+	every  = 5 * time.Second        // between plain lines
+	redraw = 100 * time.Millisecond // between two states of the bar
 )
 
 // Bar is the progress of one job. All methods may be called on nil and by
@@ -92,27 +92,33 @@ func (b *Bar) Done() {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	switch {
-	case b.bar != nil:
-		b.bar.Describe(b.description())
-		_ = b.bar.Exit() // as below
+	if time.Since(b.began) < quiet {
+		return
+	}
+	b.show()
+	if b.bar != nil {
+		_ = b.bar.Exit() // as in show
 		fmt.Fprintln(b.w)
-	case !b.terminal && time.Since(b.began) >= quiet:
-		b.line()
 	}
 }
 
 func (b *Bar) set(n int) {
 	b.done = n
 	now := time.Now()
-	if now.Sub(b.began) < quiet {
-		return
+	gap := every
+	if b.terminal {
+		gap = redraw
 	}
+	if now.Sub(b.began) >= quiet && now.Sub(b.last) >= gap {
+		b.last = now
+		b.show()
+	}
+}
+
+// show writes a line or draws the bar.
+func (b *Bar) show() {
 	if !b.terminal {
-		if now.Sub(b.last) >= every {
-			b.last = now
-			b.line()
-		}
+		b.line()
 		return
 	}
 	if b.bar == nil {
@@ -122,33 +128,42 @@ func (b *Bar) set(n int) {
 		}
 		b.bar = progressbar.NewOptions(total,
 			progressbar.OptionSetWriter(b.w),
-			progressbar.OptionThrottle(100*time.Millisecond),
 			progressbar.OptionSetWidth(20),
 			progressbar.OptionShowCount(),
-			progressbar.OptionSetPredictTime(true),
+			progressbar.OptionShowDescriptionAtLineEnd(),
+			// The library's own estimate counts what an earlier run did, and
+			// its spinner would go on turning after Done.
+			progressbar.OptionSetPredictTime(false),
+			progressbar.OptionSetElapsedTime(false),
+			progressbar.OptionSetSpinnerChangeInterval(0),
 		)
 	}
-	b.bar.Describe(b.description())
-	// The error is the terminal's; a job does not fail for it.
-	_ = b.bar.Set(n)
+	_ = b.bar.Set(b.done) // the error is the terminal's; a job does not fail for it
+	b.bar.Describe(b.label + ": " + b.status())
 }
 
-func (b *Bar) description() string { return strings.TrimSpace(b.label + "  " + b.note) }
-
-// line writes a plain line: label, count, time left, note.
+// line writes a plain line: label, count, status.
 func (b *Bar) line() {
-	elapsed := time.Since(b.began)
-	s := fmt.Sprintf("%s: %d", b.label, b.done)
+	count := fmt.Sprint(b.done)
 	if b.total > 0 {
-		s += fmt.Sprintf("/%d", b.total)
+		count += fmt.Sprintf("/%d", b.total)
 	}
-	s += fmt.Sprintf("  %s", elapsed.Round(time.Second))
-	if did := b.done - b.first; did > 0 && b.done < b.total {
-		left := time.Duration(float64(elapsed) / float64(did) * float64(b.total-b.done))
-		s += fmt.Sprintf(", %s left", left.Round(time.Second))
+	fmt.Fprintf(b.w, "%s: %s  %s\n", b.label, count, b.status())
+}
+
+// status is the time spent, the rate, the time left and the note.
+func (b *Bar) status() string {
+	elapsed := time.Since(b.began)
+	s := elapsed.Round(time.Second).String()
+	if did := b.done - b.first; did > 0 {
+		s += fmt.Sprintf(", %.3g/s", float64(did)/elapsed.Seconds())
+		if b.done < b.total {
+			left := time.Duration(float64(elapsed) / float64(did) * float64(b.total-b.done))
+			s += fmt.Sprintf(", %s left", left.Round(time.Second))
+		}
 	}
 	if b.note != "" {
 		s += "  " + b.note
 	}
-	fmt.Fprintln(b.w, s)
+	return s
 }
