@@ -10,6 +10,7 @@ import (
 
 	"github.com/onetrunk/onetrunk/configs"
 	_ "github.com/onetrunk/onetrunk/datasets/all"
+	"github.com/onetrunk/onetrunk/datasets/emoji"
 	"github.com/onetrunk/onetrunk/internal/command"
 	_ "github.com/onetrunk/onetrunk/modalities/all"
 )
@@ -20,6 +21,7 @@ type app struct {
 	Eval    evalCmd    `cmd:"" help:"Retrieval figures of a model on a dataset, for every ordered pair of modalities."`
 	Inspect inspectCmd `cmd:"" help:"What a model is made of: the sharing map, parameters, FLOPs and bytes."`
 	Bench   benchCmd   `cmd:"" help:"Time training steps of a config on synthetic samples of full length."`
+	Data    dataCmd    `cmd:"" help:"Build datasets."`
 }
 
 var program = command.Program{
@@ -29,7 +31,12 @@ var program = command.Program{
 		"  mmtrain train --config demo --train-data demo: --val-data demo:#val --logs runs --name demo\n" +
 		"  mmtrain eval --model runs/demo --data demo:#test\n" +
 		"  mmtrain inspect --model base",
-	Vars: map[string]string{"presets": strings.Join(configs.Names(), ", ")},
+	Vars: map[string]string{
+		"presets": strings.Join(configs.Names(), ", "),
+		"langs":   strings.Join(emoji.DefaultLangs, ","),
+		"vendors": strings.Join(emoji.DefaultVendors, ","),
+		"voices":  strings.Join(emoji.DefaultVoices, ","),
+	},
 }
 
 func main() {
