@@ -36,8 +36,10 @@ func (modality) Recognise(name string, _ []byte) bool {
 // Config is the modality's "input" block.
 type Config struct {
 	// Vocab is the size of the vocabulary that is learned from the training
-	// captions.
+	// captions, by byte-level byte-pair encoding.
 	Vocab int `json:"vocab"`
+	// Tokenizer is the path of a Hugging Face tokenizer.json to use instead.
+	Tokenizer string `json:"tokenizer,omitempty"`
 	// Length is the greatest number of ids of a text; what is longer is cut.
 	Length int `json:"length"`
 	// Augment changes training texts.
@@ -61,7 +63,7 @@ func (modality) Open(config json.RawMessage, dir string) (modalities.Processor, 
 		}
 	}
 	switch {
-	case c.Vocab < 258:
+	case c.Vocab < 258 && c.Tokenizer == "":
 		return nil, fmt.Errorf("vocab: expected at least 258, found %d", c.Vocab)
 	case c.Length < 2:
 		return nil, fmt.Errorf("length: expected at least 2, found %d", c.Length)
@@ -72,6 +74,13 @@ func (modality) Open(config json.RawMessage, dir string) (modalities.Processor, 
 	if dir != "" {
 		t, err := subword.Load(filepath.Join(dir, file))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		p.tokenizer = t
+	}
+	if p.tokenizer == nil && c.Tokenizer != "" {
+		t, err := subword.Load(c.Tokenizer)
+		if err != nil {
 			return nil, err
 		}
 		p.tokenizer = t

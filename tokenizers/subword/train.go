@@ -7,30 +7,39 @@ import (
 	"iter"
 	"maps"
 	"slices"
+
+	"golang.org/x/text/unicode/norm"
 )
 
-// Train learns a vocabulary of the given size from texts. The result depends
-// on the texts alone, not on their order. vocab is at least 258: the special
-// tokens and the bytes; it may end smaller when nothing is left to merge.
+// Train learns a vocabulary of the given size from texts by byte-level
+// byte-pair encoding: every text in every script has ids, because every byte
+// has one. Texts are brought to Unicode form NFC and to lower case and cut
+// into words as by GPT-2; the special tokens <start> and <end> stand around
+// each. The result depends on the texts alone, not on their order. vocab is
+// at least 258, the special tokens and the bytes; it may end smaller when no
+// pair occurs twice any more.
 func Train(texts iter.Seq[string], vocab int) (*Tokenizer, error) {
 	if vocab < 258 {
 		return nil, fmt.Errorf("vocab: expected at least 258 (256 bytes and 2 special tokens), found %d", vocab)
 	}
 	counts := map[string]int{}
 	for text := range texts {
-		splitWords(Normalize(text), func(w string) { counts[w]++ })
+		splitWords(lower(norm.NFC.String(text)), nextGPT2, func(w string) { counts[w]++ })
 	}
 	if len(counts) == 0 {
 		return nil, fmt.Errorf("no texts to learn a vocabulary from")
 	}
-	base := newTokenizer(nil)
+	names := []string{StartToken, EndToken} // by id
+	for _, r := range alphabet {
+		names = append(names, string(r))
+	}
 	tr := &trainer{counts: map[pair]int{}, where: map[pair]map[int]bool{}}
 	for _, w := range slices.Sorted(maps.Keys(counts)) {
 		ids := make([]int32, len(w))
 		for i := range len(w) {
-			ids[i] = base.byteID[w[i]]
+			ids[i] = int32(w[i]) + 2
 		}
-		tr.words = append(tr.words, trained{ids, counts[w]})
+		tr.words = append(tr.words, trainedWord{ids, counts[w]})
 	}
 	for i := range tr.words {
 		tr.count(i, 1)
@@ -39,8 +48,12 @@ func Train(texts iter.Seq[string], vocab int) (*Tokenizer, error) {
 		tr.queue = append(tr.queue, candidate{p, n})
 	}
 	heap.Init(&tr.queue)
-	var merges []pair
-	for len(merges) < vocab-258 && len(tr.queue) > 0 {
+	ids := make(map[string]int32, vocab)
+	for id, s := range names {
+		ids[s] = int32(id)
+	}
+	var merges []mergeFile
+	for len(ids) < vocab && len(tr.queue) > 0 {
 		c := heap.Pop(&tr.queue).(candidate)
 		if n := tr.counts[c.pair]; n != c.n { // it has changed since it was queued
 			if n > 0 {
@@ -51,21 +64,32 @@ func Train(texts iter.Seq[string], vocab int) (*Tokenizer, error) {
 		if c.n < 2 {
 			break // what occurs once is not worth an entry
 		}
-		tr.merge(c.pair, int32(258+len(merges)))
-		merges = append(merges, c.pair)
+		a, b := names[c.pair.a], names[c.pair.b]
+		id, known := ids[a+b] // other parts may have made it before
+		if !known {
+			id = int32(len(names))
+			names = append(names, a+b)
+			ids[a+b] = id
+		}
+		tr.merge(c.pair, id)
+		merges = append(merges, mergeFile{a, b})
 	}
-	return newTokenizer(merges), nil
+	data, err := trained(ids, merges)
+	if err != nil {
+		return nil, err
+	}
+	return Parse("vocabulary", data)
 }
 
-// trained is a word and how often it occurs.
-type trained struct {
+// trainedWord is a word and how often it occurs.
+type trainedWord struct {
 	ids []int32
 	n   int
 }
 
 // trainer counts the pairs of all words and keeps the counts as it merges.
 type trainer struct {
-	words  []trained
+	words  []trainedWord
 	counts map[pair]int
 	where  map[pair]map[int]bool // the words that (may) hold a pair
 	queue  queue

@@ -1,0 +1,134 @@
+package text
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/onetrunk/onetrunk/modalities"
+)
+
+func open(t testing.TB, config, dir string) modalities.Fitter {
+	t.Helper()
+	p, err := modality{}.Open(json.RawMessage(config), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.(modalities.Fitter)
+}
+
+var captions = []modalities.Value{"a red ring", "a blue ring", "two red bars", "зелёный круг"}
+
+func TestDecode(t *testing.T) {
+	p := open(t, "", "")
+	for in, want := range map[string]string{
+		"  a  red\n\tring ":       "a red ring",
+		"\ufeffwith a mark":       "with a mark",
+		"cafe\u0301":              "café",
+		"nbsp\u00a0between":       "nbsp between",
+		strings.Repeat("a ", 500): strings.TrimSpace(strings.Repeat("a ", 500)),
+	} {
+		if got, err := p.Decode(strings.NewReader(in), "row 1"); err != nil || got != want {
+			t.Errorf("%q: %q, %v, want %q", in, got, err, want)
+		}
+	}
+	for in, want := range map[string]string{
+		"":                              "empty",
+		" \n ":                          "empty",
+		"abc\xffdef":                    "byte 3",
+		strings.Repeat("a", maxBytes+1): "more than",
+	} {
+		if _, err := p.Decode(strings.NewReader(in), "row 7"); err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "row 7: ") {
+			t.Errorf("%.10q: error %v, want it to hold %q", in, err, want)
+		}
+	}
+}
+
+func TestVocabularyIsLearnedSavedAndOpened(t *testing.T) {
+	p := open(t, `{"vocab": 300, "length": 8}`, "")
+	if p.Fitted() {
+		t.Error("fitted before Fit")
+	}
+	if _, err := p.Tokenize("a red ring"); err == nil {
+		t.Error("tokenized without a vocabulary")
+	}
+	if l := p.Layout(); l.Vocab != 300 || l.Grid != [2]int{1, 8} {
+		t.Errorf("layout %+v before Fit", l)
+	}
+	if err := p.Fit(slices.Values(captions)); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := p.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, string(p.Config()), dir)
+	for _, c := range []string{"a red ring", "an unseen 文", "a much longer text than eight ids can hold, by far"} {
+		a, err := p.Tokenize(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := again.Tokenize(c)
+		if err != nil || !slices.Equal(a.IDs, b.IDs) {
+			t.Errorf("%q: ids %v, after opening %v (%v)", c, a.IDs, b.IDs, err)
+		}
+		if a.Len() != len(a.IDs) || a.Len() > 8 || a.IDs[a.Len()-1] != 1 {
+			t.Errorf("%q: %d ids %v, want at most 8 that close with the end token", c, a.Len(), a.IDs)
+		}
+		if (a.Cut > 0) != (len(c) > 40) {
+			t.Errorf("%q: %d ids were cut", c, a.Cut)
+		}
+	}
+	given := open(t, `{"tokenizer": "`+filepath.Join(dir, file)+`", "length": 8}`, "")
+	if !given.Fitted() || given.Layout().Vocab != p.Layout().Vocab {
+		t.Error("a tokenizer.json that the config names is not used")
+	}
+}
+
+func TestDropWords(t *testing.T) {
+	p := open(t, `{"augment": {"drop_words": 0.5}}`, "")
+	rng := rand.New(rand.NewPCG(1, 1))
+	kept := 0
+	for range 200 {
+		words := strings.Fields(p.Augment("one two three four", rng).(string))
+		if len(words) == 0 {
+			t.Fatal("all words were dropped")
+		}
+		kept += len(words)
+	}
+	if kept < 320 || kept > 520 {
+		t.Errorf("%d of 800 words were kept, want about half", kept)
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	for config, want := range map[string]string{
+		`{"vocab": 3}`:                      "vocab",
+		`{"length": 1}`:                     "length",
+		`{"lenght": 9}`:                     `did you mean "length"`,
+		`{"augment": {"drop_words": 1}}`:    "augment.drop_words",
+		`{"tokenizer": "nowhere/tok.json"}`: "nowhere/tok.json",
+	} {
+		if _, err := (modality{}).Open(json.RawMessage(config), ""); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want it to hold %q", config, err, want)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add("a red ring")
+	f.Add("\ufeff\xff\u0301")
+	p := open(f, "", "")
+	f.Fuzz(func(t *testing.T, in string) {
+		v, err := p.Decode(strings.NewReader(in), "f")
+		if err != nil {
+			return
+		}
+		if again, err := p.Decode(strings.NewReader(v.(string)), "f"); err != nil || again != v {
+			t.Errorf("%q decodes to %q and that to %q (%v)", in, v, again, err)
+		}
+	})
+}
