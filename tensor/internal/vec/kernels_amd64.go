@@ -8,8 +8,10 @@ var avx2 = kernels{
 	name: "avx2", add: addAVX2, axpy: axpyAVX2, scale: scaleAVX2, dot: dotAVX2, dot4: dot4AVX2,
 	sumSquares: sumSquaresAVX2, sum: sumAVX2, sumDev: sumDevAVX2,
 	gelu: geluAVX2, geluGrad: geluGradAVX2, quickGELU: quickGELUAVX2, quickGELUGrad: quickGELUGradAVX2,
+	relu: reluAVX2, reluGrad: reluGradAVX2,
 	max: maxAVX2, expMinus: expMinusAVX2, softmaxGrad: softmaxGradAVX2,
-	norm: normAVX2, normGradSums: normGradSumsAVX2, normGrad: normGradAVX2, normGradAdd: normGradAddAVX2,
+	norm: normAVX2, normGradSums: normGradSumsAVX2, rmsNorm: rmsNormAVX2, rmsNormGradSums: rmsNormGradSumsAVX2,
+	normGrad: normGradAVX2, normGradAdd: normGradAddAVX2,
 	adamW: adamWAVX2,
 }
 

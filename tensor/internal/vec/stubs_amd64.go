@@ -31,6 +31,10 @@ func quickGELUAVX2(y *float32, x *float32, n int)
 
 func quickGELUGradAVX2(dx *float32, dy *float32, x *float32, n int)
 
+func reluAVX2(y *float32, x *float32, n int)
+
+func reluGradAVX2(dx *float32, dy *float32, x *float32, n int)
+
 // maxAVX2 returns the greatest element, -Inf when there is none. NaN is passed over.
 func maxAVX2(x *float32, n int) float32
 
@@ -46,11 +50,17 @@ func normAVX2(y *float32, x *float32, gamma *float32, beta *float32, mean float3
 // normGradSumsAVX2 adds dy*h to dgamma and dy to dbeta, h = (x-mean)*rstd, and returns the sums of dy*gamma and dy*gamma*h.
 func normGradSumsAVX2(dgamma *float32, dbeta *float32, dy *float32, x *float32, gamma *float32, mean float32, rstd float32, n int) (s0 float32, s1 float32)
 
-// normGradAVX2 writes or adds rstd * (dy*gamma - c0 - c1*h), h = (x-mean)*rstd.
+// rmsNormAVX2 writes x*rstd*gamma.
+func rmsNormAVX2(y *float32, x *float32, gamma *float32, rstd float32, n int)
+
+// rmsNormGradSumsAVX2 adds dy*h to dgamma, h = x*rstd, and returns the sum of dy*gamma*h.
+func rmsNormGradSumsAVX2(dgamma *float32, dy *float32, x *float32, gamma *float32, rstd float32, n int) float32
+
+// normGradAVX2 writes rstd * (dy*gamma - c0 - c1*h), h = (x-mean)*rstd.
 func normGradAVX2(dx *float32, dy *float32, x *float32, gamma *float32, mean float32, rstd float32, c0 float32, c1 float32, n int)
 
-// normGradAddAVX2 writes or adds rstd * (dy*gamma - c0 - c1*h), h = (x-mean)*rstd.
+// normGradAddAVX2 adds rstd * (dy*gamma - c0 - c1*h), h = (x-mean)*rstd.
 func normGradAddAVX2(dx *float32, dy *float32, x *float32, gamma *float32, mean float32, rstd float32, c0 float32, c1 float32, n int)
 
-// adamWAVX2 is AdamW with keep = 1-lr*decay, rate = lr/c1, root = 1/sqrt(c2), rest = 1-beta.
-func adamWAVX2(p *float32, grad *float32, m *float32, v *float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, keep float32, rate float32, root float32, eps float32, gscale float32, n int)
+// adamWAVX2 is AdamW with decay = lr*decay, rate = lr/c1, root = 1/sqrt(c2), rest = 1-beta.
+func adamWAVX2(p *float32, grad *float32, m *float32, v *float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, decay float32, rate float32, root float32, eps float32, gscale float32, n int)

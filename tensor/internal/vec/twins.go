@@ -115,6 +115,26 @@ func quickGELUGradGo(dx, dy, x *float32, n int) {
 	}
 }
 
+// reluGo is y[i] = max(x[i], 0).
+func reluGo(y, x *float32, n int) {
+	d := slice(y, n)
+	for i, v := range slice(x, n) {
+		d[i] = max(v, 0)
+	}
+}
+
+// reluGradGo is dx[i] = 0 where x[i] <= 0, else dy[i].
+func reluGradGo(dx, dy, x *float32, n int) {
+	d, g := slice(dx, n), slice(dy, n)
+	for i, v := range slice(x, n) {
+		if v <= 0 {
+			d[i] = 0
+		} else {
+			d[i] = g[i]
+		}
+	}
+}
+
 // maxGo returns the greatest x[i], -Inf when there is none; NaN is passed
 // over.
 func maxGo(x *float32, n int) float32 {
@@ -127,11 +147,21 @@ func maxGo(x *float32, n int) float32 {
 	return top
 }
 
-// expMinusGo is dst[i] = exp(scale*x[i] - shift); it returns the sum.
+// exp is e^x, 0 where that is less than 2^-126.
+func exp(x float32) float32 {
+	y := float32(math.Exp(float64(x)))
+	if y < 0x1p-126 {
+		return 0
+	}
+	return y
+}
+
+// expMinusGo is dst[i] = exp(scale*x[i] - shift); it returns the sum. The
+// product is rounded, so that it is shift where shift is that product.
 func expMinusGo(dst, x *float32, scale, shift float32, n int) (s float32) {
 	d := slice(dst, n)
 	for i, v := range slice(x, n) {
-		d[i] = float32(math.Exp(float64(scale*v - shift)))
+		d[i] = exp(float32(scale*v) - shift)
 		s += d[i]
 	}
 	return s
@@ -168,6 +198,26 @@ func normGradSumsGo(dgamma, dbeta, dy, x, gamma *float32, mean, rstd float32, n 
 	return s0, s1
 }
 
+// rmsNormGo is y[i] = x[i] * rstd * gamma[i].
+func rmsNormGo(y, x, gamma *float32, rstd float32, n int) {
+	d, g := slice(y, n), slice(gamma, n)
+	for i, v := range slice(x, n) {
+		d[i] = v * rstd * g[i]
+	}
+}
+
+// rmsNormGradSumsGo adds dy[i]*h[i] to dgamma[i], where h[i] = x[i] * rstd,
+// and returns the sum of dy[i]*gamma[i]*h[i].
+func rmsNormGradSumsGo(dgamma, dy, x, gamma *float32, rstd float32, n int) (s float32) {
+	dg, d, g := slice(dgamma, n), slice(dy, n), slice(gamma, n)
+	for i, v := range slice(x, n) {
+		dh := d[i] * (v * rstd)
+		dg[i] += dh
+		s += dh * g[i]
+	}
+	return s
+}
+
 // normGradGo is dx[i] = rstd * (dy[i]*gamma[i] - c0 - c1*h[i]).
 func normGradGo(dx, dy, x, gamma *float32, mean, rstd, c0, c1 float32, n int) {
 	d, g, y := slice(dx, n), slice(gamma, n), slice(dy, n)
@@ -188,13 +238,13 @@ func normGradAddGo(dx, dy, x, gamma *float32, mean, rstd, c0, c1 float32, n int)
 //
 //	m[i] = beta1 * m[i] + rest1 * g
 //	v[i] = beta2 * v[i] + rest2 * g^2
-//	p[i] = keep * p[i] - rate * m[i] / (root * sqrt(v[i]) + eps)
-func adamWGo(p, g, m, v *float32, beta1, rest1, beta2, rest2, keep, rate, root, eps, gscale float32, n int) {
+//	p[i] = p[i] - decay * p[i] - rate * m[i] / (root * sqrt(v[i]) + eps)
+func adamWGo(p, g, m, v *float32, beta1, rest1, beta2, rest2, decay, rate, root, eps, gscale float32, n int) {
 	ps, ms, vs := slice(p, n), slice(m, n), slice(v, n)
 	for i, x := range slice(g, n) {
 		x *= gscale
 		ms[i] = beta1*ms[i] + rest1*x
 		vs[i] = beta2*vs[i] + rest2*x*x
-		ps[i] = keep*ps[i] - rate*ms[i]/(root*float32(math.Sqrt(float64(vs[i])))+eps)
+		ps[i] = ps[i] - decay*ps[i] - rate*ms[i]/(root*float32(math.Sqrt(float64(vs[i])))+eps)
 	}
 }

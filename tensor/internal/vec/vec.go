@@ -2,28 +2,41 @@
 // functions on float32 slices, for one goroutine each. They are generated
 // AVX2 assembly, each beside a twin in plain Go that says what it does.
 //
-// The first argument gives the length; the others must be as long, or the
-// function panics. A result may overwrite its sources.
+// The first slice gives the length; the others must be as long, or the
+// function panics before it writes. A result may be one of its sources, but
+// not overlap it otherwise. Sums are taken in an order that depends on the
+// length alone. Nothing allocates.
 package vec
 
-import "math"
+import (
+	"fmt"
+	"math"
+	"unsafe"
+)
 
 //go:generate sh -c "cd gen && go run . -out ../vec_amd64.s -stubs ../stubs_amd64.go -pkg vec"
 
 // Kernel names the instruction set in use: "avx2" or "go".
 func Kernel() string { return use.name }
 
+// first returns the address of the first element of x, which must have n > 0
+// elements or more.
+func first(x []float32, n int) *float32 {
+	_ = x[n-1]
+	return &x[0]
+}
+
 // Add is dst = a + b.
 func Add(dst, a, b []float32) {
 	if n := len(dst); n > 0 {
-		use.add(&dst[0], &a[:n][0], &b[:n][0], n)
+		use.add(&dst[0], first(a, n), first(b, n), n)
 	}
 }
 
 // Axpy is y += alpha x; x gives the length.
 func Axpy(alpha float32, x, y []float32) {
 	if n := len(x); n > 0 {
-		use.axpy(alpha, &x[0], &y[:n][0], n)
+		use.axpy(alpha, &x[0], first(y, n), n)
 	}
 }
 
@@ -40,7 +53,7 @@ func Dot(x, y []float32) float32 {
 	if n == 0 {
 		return 0
 	}
-	return use.dot(&x[0], &y[:n][0], n)
+	return use.dot(&x[0], first(y, n), n)
 }
 
 // SumSquares returns the sum of x^2, summed in float64.
@@ -55,7 +68,7 @@ func SumSquares(x []float32) float64 {
 // rows have equal products, wherever they stand.
 func DotRows(dst, rows, q []float32) {
 	d, n := len(q), len(dst)
-	rows = rows[:n*d]
+	rows = rows[: n*d : len(rows)]
 	i := 0
 	if d > 0 {
 		for ; i+4 <= n; i += 4 { // four rows at a time share q, and are four streams of memory
@@ -70,8 +83,13 @@ func DotRows(dst, rows, q []float32) {
 // SumRows is dst[j] += the sum over i < rows of x[i*stride+j], for j <
 // len(dst), in the order of i.
 func SumRows(dst, x []float32, rows, stride int) {
+	n := len(dst)
+	if rows == 0 || n == 0 {
+		return
+	}
+	_ = x[(rows-1)*stride+n-1]
 	for i := range rows {
-		Axpy(1, x[i*stride:i*stride+len(dst)], dst)
+		use.axpy(1, &x[i*stride], &dst[0], n)
 	}
 }
 
@@ -81,71 +99,71 @@ type Act uint8
 // The activations.
 const (
 	Identity  Act = iota
-	GELU          // x cdf(x) of the standard normal distribution, absolute error 1e-6 for |x| < 8
+	GELU          // x cdf(x) of the standard normal distribution
 	QuickGELU     // x / (1 + exp(-1.702 x))
 	ReLU          // max(x, 0)
 )
 
 // BiasAct is pre = x + bias, y = act(pre). bias may be nil for none; pre may
-// be nil when it is not wanted.
+// be nil when it is not wanted. The absolute error of GELU and QuickGELU is
+// less than 1e-6 for |pre| < 8, and their relative error beyond.
 func BiasAct(y, pre, x, bias []float32, act Act) {
 	n := len(y)
 	if n == 0 {
 		return
 	}
-	x = x[:n]
+	from := first(x, n)
+	if pre != nil {
+		first(pre, n)
+	}
 	if bias != nil {
-		to := y
+		to := &y[0]
 		if pre != nil {
-			to = pre[:n]
+			to = &pre[0]
 		}
-		Add(to, x, bias[:n])
-		x = to
+		use.add(to, from, first(bias, n), n)
+		from = to
 	} else if pre != nil {
 		copy(pre[:n], x)
 	}
 	switch act {
 	case Identity:
-		copy(y, x)
+		copy(y, unsafe.Slice(from, n))
 	case GELU:
-		use.gelu(&y[0], &x[0], n)
+		use.gelu(&y[0], from, n)
 	case QuickGELU:
-		use.quickGELU(&y[0], &x[0], n)
+		use.quickGELU(&y[0], from, n)
 	case ReLU:
-		for i, v := range x {
-			y[i] = max(v, 0)
-		}
+		use.relu(&y[0], from, n)
+	default:
+		panic(fmt.Sprintf("vec: activation %d", act))
 	}
 }
 
-// ActGrad is dx = dy act'(pre).
+// ActGrad is dx = dy act'(pre), with act' of absolute error less than 1e-6.
 func ActGrad(dx, dy, pre []float32, act Act) {
 	n := len(dx)
 	if n == 0 {
 		return
 	}
-	dy, pre = dy[:n], pre[:n]
+	g, x := first(dy, n), first(pre, n)
 	switch act {
 	case Identity:
 		copy(dx, dy)
 	case GELU:
-		use.geluGrad(&dx[0], &dy[0], &pre[0], n)
+		use.geluGrad(&dx[0], g, x, n)
 	case QuickGELU:
-		use.quickGELUGrad(&dx[0], &dy[0], &pre[0], n)
+		use.quickGELUGrad(&dx[0], g, x, n)
 	case ReLU:
-		for i, v := range pre {
-			if v <= 0 {
-				dx[i] = 0
-			} else {
-				dx[i] = dy[i]
-			}
-		}
+		use.reluGrad(&dx[0], g, x, n)
+	default:
+		panic(fmt.Sprintf("vec: activation %d", act))
 	}
 }
 
 // Softmax replaces x by softmax(scale x), for scale > 0, and returns the
 // logarithm of the sum of exp(scale x). A row of -Inf becomes zeros, with
-// -Inf; NaN anywhere makes all NaN.
+// -Inf; NaN or +Inf anywhere makes all NaN.
 func Softmax(x []float32, scale float32) (lse float32) {
 	n := len(x)
 	if n == 0 {
@@ -163,19 +181,29 @@ func Softmax(x []float32, scale float32) (lse float32) {
 	return top + float32(math.Log(float64(sum)))
 }
 
-// ExpMinus is dst = exp(scale x - lse), of relative error 1e-6; less than
-// exp(-87) is 0.
+// ExpMinus is dst = exp(scale x - lse), within 2 units in the last place of
+// what the rounded exponent gives; less than 2^-126 is 0, and more than the
+// greatest float is +Inf. With an lse of -Inf, which Softmax returns for a row
+// of -Inf, all are 0.
 func ExpMinus(dst, x []float32, scale, lse float32) {
-	if n := len(dst); n > 0 {
-		use.expMinus(&dst[0], &x[:n][0], scale, lse, n)
+	n := len(dst)
+	if n == 0 {
+		return
 	}
+	from := first(x, n)
+	if math.IsInf(float64(lse), -1) {
+		clear(dst)
+		return
+	}
+	use.expMinus(&dst[0], from, scale, lse, n)
 }
 
 // SoftmaxGrad is ds = scale p (dp - p.dp): the gradient of softmax(scale x)
 // with value p.
 func SoftmaxGrad(ds, p, dp []float32, scale float32) {
 	if n := len(ds); n > 0 {
-		use.softmaxGrad(&ds[0], &p[:n][0], &dp[:n][0], scale, Dot(p[:n], dp), n)
+		q, d := first(p, n), first(dp, n)
+		use.softmaxGrad(&ds[0], q, d, scale, use.dot(q, d, n), n)
 	}
 }
 
@@ -186,11 +214,11 @@ func LayerNorm(y, x, gamma, beta []float32, eps float32) (mean, rstd float32) {
 	if n == 0 {
 		return 0, 0
 	}
-	x = x[:n]
-	mean = use.sum(&x[0], n) / float32(n)
-	variance := use.sumDev(&x[0], mean, n) / float32(n)
+	from, g, b := first(x, n), first(gamma, n), first(beta, n)
+	mean = use.sum(from, n) / float32(n)
+	variance := use.sumDev(from, mean, n) / float32(n)
 	rstd = float32(1 / math.Sqrt(float64(variance)+float64(eps)))
-	use.norm(&y[0], &x[0], &gamma[:n][0], &beta[:n][0], mean, rstd, n)
+	use.norm(&y[0], from, g, b, mean, rstd, n)
 	return mean, rstd
 }
 
@@ -202,7 +230,7 @@ func LayerNormGrad(dx, dgamma, dbeta, dy, x, gamma []float32, mean, rstd float32
 	if n == 0 {
 		return
 	}
-	s0, s1 := use.normGradSums(&dgamma[:n][0], &dbeta[:n][0], &dy[:n][0], &x[:n][0], &gamma[:n][0], mean, rstd, n)
+	s0, s1 := use.normGradSums(first(dgamma, n), first(dbeta, n), first(dy, n), first(x, n), first(gamma, n), mean, rstd, n)
 	f := use.normGrad
 	if acc {
 		f = use.normGradAdd
@@ -210,16 +238,16 @@ func LayerNormGrad(dx, dgamma, dbeta, dy, x, gamma []float32, mean, rstd float32
 	f(&dx[0], &dy[0], &x[0], &gamma[0], mean, rstd, s0/float32(n), s1/float32(n), n)
 }
 
-// RMSNorm is y = x rstd gamma with rstd = 1/sqrt(mean(x^2) + eps).
+// RMSNorm is y = x rstd gamma with rstd = 1/sqrt(mean(x^2) + eps) (Zhang and
+// Sennrich 2019).
 func RMSNorm(y, x, gamma []float32, eps float32) (rstd float32) {
 	n := len(y)
 	if n == 0 {
 		return 0
 	}
-	rstd = float32(1 / math.Sqrt(SumSquares(x[:n])/float64(n)+float64(eps)))
-	for i, v := range x[:n] {
-		y[i] = v * rstd * gamma[i]
-	}
+	from, g := first(x, n), first(gamma, n)
+	rstd = float32(1 / math.Sqrt(use.sumSquares(from, n)/float64(n)+float64(eps)))
+	use.rmsNorm(&y[0], from, g, rstd, n)
 	return rstd
 }
 
@@ -227,20 +255,15 @@ func RMSNorm(y, x, gamma []float32, eps float32) (rstd float32) {
 // with acc, += rstd (dy gamma - h mean(dy gamma h)).
 func RMSNormGrad(dx, dgamma, dy, x, gamma []float32, rstd float32, acc bool) {
 	n := len(dx)
-	var s1 float32
-	for i, v := range x[:n] {
-		h := v * rstd
-		dgamma[i] += dy[i] * h
-		s1 += dy[i] * gamma[i] * h
-	}
 	if n == 0 {
 		return
 	}
+	s := use.rmsNormGradSums(first(dgamma, n), first(dy, n), first(x, n), first(gamma, n), rstd, n)
 	f := use.normGrad
 	if acc {
 		f = use.normGradAdd
 	}
-	f(&dx[0], &dy[0], &x[0], &gamma[0], 0, rstd, 0, s1/float32(n), n)
+	f(&dx[0], &dy[0], &x[0], &gamma[0], 0, rstd, 0, s/float32(n), n)
 }
 
 // AdamWStep holds the numbers of one AdamW step.
@@ -260,6 +283,6 @@ func AdamW(p, g, m, v []float32, s AdamWStep) {
 	if n == 0 {
 		return
 	}
-	use.adamW(&p[0], &g[:n][0], &m[:n][0], &v[:n][0], s.Beta1, 1-s.Beta1, s.Beta2, 1-s.Beta2,
-		1-s.LR*s.Decay, s.LR/s.Correct1, float32(1/math.Sqrt(float64(s.Correct2))), s.Eps, s.GradScale, n)
+	use.adamW(&p[0], first(g, n), first(m, n), first(v, n), s.Beta1, 1-s.Beta1, s.Beta2, 1-s.Beta2,
+		s.LR*s.Decay, s.LR/s.Correct1, float32(1/math.Sqrt(float64(s.Correct2))), s.Eps, s.GradScale, n)
 }

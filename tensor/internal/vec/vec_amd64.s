@@ -30,6 +30,33 @@ TEXT ·addAVX2(SB), NOSPLIT, $0-32
 	MOVQ b+16(FP), DX
 	MOVQ n+24(FP), BX
 
+wide:
+	SUBQ    $0x20, BX
+	JLT     narrow
+	VMOVUPS (CX), Y0
+	VMOVUPS (DX), Y1
+	VADDPS  Y0, Y1, Y1
+	VMOVUPS Y1, (AX)
+	VMOVUPS 32(CX), Y0
+	VMOVUPS 32(DX), Y1
+	VADDPS  Y0, Y1, Y1
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS 64(CX), Y0
+	VMOVUPS 64(DX), Y1
+	VADDPS  Y0, Y1, Y1
+	VMOVUPS Y1, 64(AX)
+	VMOVUPS 96(CX), Y0
+	VMOVUPS 96(DX), Y1
+	VADDPS  Y0, Y1, Y1
+	VMOVUPS Y1, 96(AX)
+	ADDQ    $0x80, AX
+	ADDQ    $0x80, CX
+	ADDQ    $0x80, DX
+	JMP     wide
+
+narrow:
+	ADDQ $0x20, BX
+
 eight:
 	SUBQ    $0x08, BX
 	JLT     rest
@@ -66,6 +93,32 @@ TEXT ·axpyAVX2(SB), NOSPLIT, $0-32
 	MOVQ         y+16(FP), CX
 	MOVQ         n+24(FP), DX
 
+wide:
+	SUBQ        $0x20, DX
+	JLT         narrow
+	VMOVUPS     (AX), Y1
+	VMOVUPS     (CX), Y2
+	VFMADD231PS Y1, Y0, Y2
+	VMOVUPS     Y2, (CX)
+	VMOVUPS     32(AX), Y1
+	VMOVUPS     32(CX), Y2
+	VFMADD231PS Y1, Y0, Y2
+	VMOVUPS     Y2, 32(CX)
+	VMOVUPS     64(AX), Y1
+	VMOVUPS     64(CX), Y2
+	VFMADD231PS Y1, Y0, Y2
+	VMOVUPS     Y2, 64(CX)
+	VMOVUPS     96(AX), Y1
+	VMOVUPS     96(CX), Y2
+	VFMADD231PS Y1, Y0, Y2
+	VMOVUPS     Y2, 96(CX)
+	ADDQ        $0x80, AX
+	ADDQ        $0x80, CX
+	JMP         wide
+
+narrow:
+	ADDQ $0x20, DX
+
 eight:
 	SUBQ        $0x08, DX
 	JLT         rest
@@ -99,6 +152,27 @@ TEXT ·scaleAVX2(SB), NOSPLIT, $0-24
 	VBROADCASTSS alpha+0(FP), Y0
 	MOVQ         x+8(FP), AX
 	MOVQ         n+16(FP), CX
+
+wide:
+	SUBQ    $0x20, CX
+	JLT     narrow
+	VMOVUPS (AX), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS Y1, (AX)
+	VMOVUPS 32(AX), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS 64(AX), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS Y1, 64(AX)
+	VMOVUPS 96(AX), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS Y1, 96(AX)
+	ADDQ    $0x80, AX
+	JMP     wide
+
+narrow:
+	ADDQ $0x20, CX
 
 eight:
 	SUBQ    $0x08, CX
@@ -137,9 +211,11 @@ wide:
 	SUBQ        $0x10, DX
 	JLT         narrow
 	VMOVUPS     (AX), Y2
-	VFMADD231PS (CX), Y2, Y0
+	VMOVUPS     (CX), Y3
+	VFMADD231PS Y2, Y3, Y0
 	VMOVUPS     32(AX), Y2
-	VFMADD231PS 32(CX), Y2, Y1
+	VMOVUPS     32(CX), Y3
+	VFMADD231PS Y2, Y3, Y1
 	ADDQ        $0x40, AX
 	ADDQ        $0x40, CX
 	JMP         wide
@@ -179,16 +255,16 @@ done:
 	RET
 
 // func dot4AVX2(dst *float32, rows *float32, stride int, q *float32, n int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·dot4AVX2(SB), NOSPLIT, $0-40
 	MOVQ   rows+8(FP), AX
 	MOVQ   stride+16(FP), CX
 	SHLQ   $0x02, CX
 	LEAQ   (AX)(CX*1), DX
 	LEAQ   (DX)(CX*1), BX
-	LEAQ   (BX)(CX*1), CX
-	MOVQ   q+24(FP), SI
-	MOVQ   n+32(FP), DI
+	LEAQ   (BX)(CX*1), SI
+	MOVQ   q+24(FP), DI
+	MOVQ   n+32(FP), R8
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -199,62 +275,66 @@ TEXT ·dot4AVX2(SB), NOSPLIT, $0-40
 	VXORPS Y7, Y7, Y7
 
 wide:
-	SUBQ        $0x10, DI
+	SUBQ        $0x10, R8
 	JLT         narrow
-	VMOVUPS     (SI), Y8
-	VMOVUPS     32(SI), Y9
+	VMOVUPS     (DI), Y8
+	PREFETCHT0  (AX)(CX*4)
 	VFMADD231PS (AX), Y8, Y0
-	VFMADD231PS 32(AX), Y9, Y1
-	ADDQ        $0x40, AX
+	PREFETCHT0  (DX)(CX*4)
 	VFMADD231PS (DX), Y8, Y2
-	VFMADD231PS 32(DX), Y9, Y3
-	ADDQ        $0x40, DX
+	PREFETCHT0  (BX)(CX*4)
 	VFMADD231PS (BX), Y8, Y4
-	VFMADD231PS 32(BX), Y9, Y5
+	PREFETCHT0  (SI)(CX*4)
+	VFMADD231PS (SI), Y8, Y6
+	VMOVUPS     32(DI), Y8
+	VFMADD231PS 32(AX), Y8, Y1
+	VFMADD231PS 32(DX), Y8, Y3
+	VFMADD231PS 32(BX), Y8, Y5
+	VFMADD231PS 32(SI), Y8, Y7
+	ADDQ        $0x40, DI
+	ADDQ        $0x40, AX
+	ADDQ        $0x40, DX
 	ADDQ        $0x40, BX
-	VFMADD231PS (CX), Y8, Y6
-	VFMADD231PS 32(CX), Y9, Y7
-	ADDQ        $0x40, CX
 	ADDQ        $0x40, SI
 	JMP         wide
 
 narrow:
-	ADDQ $0x10, DI
+	ADDQ $0x10, R8
 
 eight:
-	SUBQ        $0x08, DI
+	SUBQ        $0x08, R8
 	JLT         rest
-	VMOVUPS     (SI), Y8
-	VMOVUPS     (AX), Y9
-	VFMADD231PS Y9, Y8, Y0
-	VMOVUPS     (DX), Y9
-	VFMADD231PS Y9, Y8, Y2
-	VMOVUPS     (BX), Y9
-	VFMADD231PS Y9, Y8, Y4
-	VMOVUPS     (CX), Y9
-	VFMADD231PS Y9, Y8, Y6
-	ADDQ        $0x20, SI
+	VMOVUPS     (DI), Y8
+	PREFETCHT0  (AX)(CX*4)
+	VFMADD231PS (AX), Y8, Y0
+	PREFETCHT0  (DX)(CX*4)
+	VFMADD231PS (DX), Y8, Y2
+	PREFETCHT0  (BX)(CX*4)
+	VFMADD231PS (BX), Y8, Y4
+	PREFETCHT0  (SI)(CX*4)
+	VFMADD231PS (SI), Y8, Y6
+	ADDQ        $0x20, DI
 	ADDQ        $0x20, AX
 	ADDQ        $0x20, DX
 	ADDQ        $0x20, BX
-	ADDQ        $0x20, CX
+	ADDQ        $0x20, SI
 	JMP         eight
 
 rest:
-	ADDQ        $0x08, DI
+	ADDQ        $0x08, R8
 	JZ          done
-	LEAQ        masks<>+32(SB), R8
-	SHLQ        $0x02, DI
-	SUBQ        DI, R8
-	VMOVUPS     (R8), Y8
-	VMASKMOVPS  (SI), Y8, Y9
+	LEAQ        masks<>+32(SB), CX
+	SHLQ        $0x02, R8
+	SUBQ        R8, CX
+	VMOVUPS     (CX), Y8
+	VMASKMOVPS  (DI), Y8, Y9
 	VMASKMOVPS  (AX), Y8, Y10
 	VFMADD231PS Y10, Y9, Y0
 	VMASKMOVPS  (DX), Y8, Y10
 	VFMADD231PS Y10, Y9, Y2
 	VMASKMOVPS  (BX), Y8, Y10
 	VFMADD231PS Y10, Y9, Y4
-	VMASKMOVPS  (CX), Y8, Y8
+	VMASKMOVPS  (SI), Y8, Y8
 	VFMADD231PS Y8, Y9, Y6
 
 done:
@@ -293,18 +373,35 @@ TEXT ·sumSquaresAVX2(SB), NOSPLIT, $0-24
 	MOVQ   n+8(FP), CX
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+wide:
+	SUBQ        $0x10, CX
+	JLT         narrow
+	VCVTPS2PD   (AX), Y4
+	VCVTPS2PD   16(AX), Y5
+	VFMADD231PD Y4, Y4, Y0
+	VFMADD231PD Y5, Y5, Y1
+	VCVTPS2PD   32(AX), Y4
+	VCVTPS2PD   48(AX), Y5
+	VFMADD231PD Y4, Y4, Y2
+	VFMADD231PD Y5, Y5, Y3
+	ADDQ        $0x40, AX
+	JMP         wide
+
+narrow:
+	ADDQ $0x10, CX
 
 eight:
-	SUBQ         $0x08, CX
-	JLT          rest
-	VMOVUPS      (AX), Y2
-	VEXTRACTF128 $0x01, Y2, X3
-	VCVTPS2PD    X2, Y2
-	VCVTPS2PD    X3, Y3
-	VFMADD231PD  Y2, Y2, Y0
-	VFMADD231PD  Y3, Y3, Y1
-	ADDQ         $0x20, AX
-	JMP          eight
+	SUBQ        $0x08, CX
+	JLT         rest
+	VCVTPS2PD   (AX), Y4
+	VCVTPS2PD   16(AX), Y5
+	VFMADD231PD Y4, Y4, Y0
+	VFMADD231PD Y5, Y5, Y1
+	ADDQ        $0x20, AX
+	JMP         eight
 
 rest:
 	ADDQ         $0x08, CX
@@ -312,15 +409,17 @@ rest:
 	LEAQ         masks<>+32(SB), DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
-	VMOVUPS      (DX), Y2
-	VMASKMOVPS   (AX), Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X3
-	VCVTPS2PD    X2, Y2
-	VCVTPS2PD    X3, Y3
-	VFMADD231PD  Y2, Y2, Y0
-	VFMADD231PD  Y3, Y3, Y1
+	VMOVUPS      (DX), Y4
+	VMASKMOVPS   (AX), Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VCVTPS2PD    X4, Y4
+	VCVTPS2PD    X5, Y5
+	VFMADD231PD  Y4, Y4, Y0
+	VFMADD231PD  Y5, Y5, Y1
 
 done:
+	VADDPD       Y2, Y0, Y0
+	VADDPD       Y3, Y1, Y1
 	VADDPD       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPD       X1, X0, X0
@@ -335,12 +434,32 @@ TEXT ·sumAVX2(SB), NOSPLIT, $0-20
 	MOVQ   x+0(FP), AX
 	MOVQ   n+8(FP), CX
 	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+wide:
+	SUBQ    $0x20, CX
+	JLT     narrow
+	VMOVUPS (AX), Y4
+	VADDPS  Y4, Y0, Y0
+	VMOVUPS 32(AX), Y4
+	VADDPS  Y4, Y1, Y1
+	VMOVUPS 64(AX), Y4
+	VADDPS  Y4, Y2, Y2
+	VMOVUPS 96(AX), Y4
+	VADDPS  Y4, Y3, Y3
+	ADDQ    $0x80, AX
+	JMP     wide
+
+narrow:
+	ADDQ $0x20, CX
 
 eight:
 	SUBQ    $0x08, CX
 	JLT     rest
-	VMOVUPS (AX), Y1
-	VADDPS  Y1, Y0, Y0
+	VMOVUPS (AX), Y4
+	VADDPS  Y4, Y0, Y0
 	ADDQ    $0x20, AX
 	JMP     eight
 
@@ -350,11 +469,14 @@ rest:
 	LEAQ       masks<>+32(SB), DX
 	SHLQ       $0x02, CX
 	SUBQ       CX, DX
-	VMOVUPS    (DX), Y1
-	VMASKMOVPS (AX), Y1, Y1
-	VADDPS     Y1, Y0, Y0
+	VMOVUPS    (DX), Y4
+	VMASKMOVPS (AX), Y4, Y4
+	VADDPS     Y4, Y0, Y0
 
 done:
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
 	VHADDPS      X0, X0, X0
@@ -370,13 +492,37 @@ TEXT ·sumDevAVX2(SB), NOSPLIT, $0-28
 	MOVQ         x+0(FP), AX
 	MOVQ         n+16(FP), CX
 	VXORPS       Y1, Y1, Y1
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+
+wide:
+	SUBQ        $0x20, CX
+	JLT         narrow
+	VMOVUPS     (AX), Y5
+	VSUBPS      Y0, Y5, Y5
+	VFMADD231PS Y5, Y5, Y1
+	VMOVUPS     32(AX), Y5
+	VSUBPS      Y0, Y5, Y5
+	VFMADD231PS Y5, Y5, Y2
+	VMOVUPS     64(AX), Y5
+	VSUBPS      Y0, Y5, Y5
+	VFMADD231PS Y5, Y5, Y3
+	VMOVUPS     96(AX), Y5
+	VSUBPS      Y0, Y5, Y5
+	VFMADD231PS Y5, Y5, Y4
+	ADDQ        $0x80, AX
+	JMP         wide
+
+narrow:
+	ADDQ $0x20, CX
 
 eight:
 	SUBQ        $0x08, CX
 	JLT         rest
-	VMOVUPS     (AX), Y2
-	VSUBPS      Y0, Y2, Y2
-	VFMADD231PS Y2, Y2, Y1
+	VMOVUPS     (AX), Y5
+	VSUBPS      Y0, Y5, Y5
+	VFMADD231PS Y5, Y5, Y1
 	ADDQ        $0x20, AX
 	JMP         eight
 
@@ -386,13 +532,16 @@ rest:
 	LEAQ        masks<>+32(SB), DX
 	SHLQ        $0x02, CX
 	SUBQ        CX, DX
-	VMOVUPS     (DX), Y2
-	VMASKMOVPS  (AX), Y2, Y3
-	VSUBPS      Y0, Y3, Y3
-	VANDPS      Y2, Y3, Y3
-	VFMADD231PS Y3, Y3, Y1
+	VMOVUPS     (DX), Y5
+	VMASKMOVPS  (AX), Y5, Y6
+	VSUBPS      Y0, Y6, Y6
+	VANDPS      Y5, Y6, Y6
+	VFMADD231PS Y6, Y6, Y1
 
 done:
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y4, Y2, Y2
+	VADDPS       Y2, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X0
 	VADDPS       X0, X1, X1
 	VHADDPS      X1, X1, X1
@@ -412,49 +561,47 @@ eight:
 	SUBQ         $0x08, DX
 	JLT          rest
 	VMOVUPS      (CX), Y0
+	VMOVUPS      c3f800000<>+0(SB), Y2
+	VMOVUPS      c3f800000<>+0(SB), Y3
 	VMULPS       Y0, Y0, Y1
 	VMULPS       cbf000000<>+0(SB), Y1, Y1
-	VMOVUPS      cc2af0000<>+0(SB), Y2
-	VMAXPS       Y1, Y2, Y2
-	VMOVUPS      c42b1999a<>+0(SB), Y4
-	VMINPS       Y2, Y4, Y2
-	VMULPS       c3fb8aa3b<>+0(SB), Y2, Y1
-	VROUNDPS     $0x08, Y1, Y1
-	VMOVAPS      Y2, Y4
-	VFNMADD231PS c3f318000<>+0(SB), Y1, Y4
-	VFNMADD231PS cb95e8083<>+0(SB), Y1, Y4
-	VMOVUPS      c39506967<>+0(SB), Y3
-	VFMADD213PS  c3ab743ce<>+0(SB), Y4, Y3
-	VFMADD213PS  c3c088908<>+0(SB), Y4, Y3
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y4, Y3
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y4, Y3
-	VFMADD213PS  c3f000000<>+0(SB), Y4, Y3
-	VMULPS       Y4, Y3, Y3
-	VFMADD213PS  Y4, Y4, Y3
-	VADDPS       c3f800000<>+0(SB), Y3, Y3
-	VADDPS       Y3, Y3, Y3
-	VCVTPS2DQ    Y1, Y1
-	VPADDD       c0000007e<>+0(SB), Y1, Y1
-	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y1, Y3, Y3
+	VMULPS       c3fb8aa3b<>+0(SB), Y1, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VMOVAPS      Y1, Y5
+	VFNMADD231PS c3f318000<>+0(SB), Y4, Y5
+	VFNMADD231PS cb95e8083<>+0(SB), Y4, Y5
+	VMOVUPS      c39506967<>+0(SB), Y6
+	VFMADD213PS  c3ab743ce<>+0(SB), Y5, Y6
+	VFMADD213PS  c3c088908<>+0(SB), Y5, Y6
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Y5, Y6
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Y5, Y6
+	VFMADD213PS  c3f000000<>+0(SB), Y5, Y6
+	VMULPS       Y5, Y6, Y6
+	VFMADD213PS  Y5, Y5, Y6
+	VADDPS       c3f800000<>+0(SB), Y6, Y6
+	VCVTPS2DQ    Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       Y4, Y6, Y6
+	VMOVUPS      cc2aeac4f<>+0(SB), Y4
+	VCMPPS       $0x11, Y4, Y1, Y4
+	VANDNPS      Y6, Y4, Y6
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Y1, Y4
+	VBLENDVPS    Y4, c7f800000<>+0(SB), Y6, Y6
 	VANDPS       c7fffffff<>+0(SB), Y0, Y1
-	VMOVUPS      c3f800000<>+0(SB), Y2
 	VFMADD231PS  c3e6d3388<>+0(SB), Y1, Y2
-	VMOVUPS      c3f800000<>+0(SB), Y1
-	VDIVPS       Y2, Y1, Y2
+	VDIVPS       Y2, Y3, Y2
 	VMOVUPS      c3f87dc22<>+0(SB), Y1
 	VFMADD213PS  cbfba00e3<>+0(SB), Y2, Y1
 	VFMADD213PS  c3fb5f0e3<>+0(SB), Y2, Y1
 	VFMADD213PS  cbe91a98e<>+0(SB), Y2, Y1
 	VFMADD213PS  c3e827906<>+0(SB), Y2, Y1
 	VMULPS       Y2, Y1, Y1
-	VMULPS       Y3, Y1, Y1
+	VMULPS       Y6, Y1, Y1
 	VMULPS       c3f000000<>+0(SB), Y1, Y1
-	VMOVUPS      c3f800000<>+0(SB), Y2
-	VSUBPS       Y1, Y2, Y2
-	VBLENDVPS    Y0, Y1, Y2, Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      Y2, (AX)
+	VSUBPS       Y1, Y3, Y3
+	VBLENDVPS    Y0, Y1, Y3, Y3
+	VMULPS       Y0, Y3, Y3
+	VMOVUPS      Y3, (AX)
 	ADDQ         $0x20, AX
 	ADDQ         $0x20, CX
 	JMP          eight
@@ -467,53 +614,61 @@ rest:
 	SUBQ         DX, BX
 	VMOVUPS      (BX), Y0
 	VMASKMOVPS   (CX), Y0, Y1
+	VMOVUPS      c3f800000<>+0(SB), Y3
+	VMOVUPS      c3f800000<>+0(SB), Y4
 	VMULPS       Y1, Y1, Y2
 	VMULPS       cbf000000<>+0(SB), Y2, Y2
-	VMOVUPS      cc2af0000<>+0(SB), Y3
-	VMAXPS       Y2, Y3, Y3
-	VMOVUPS      c42b1999a<>+0(SB), Y5
-	VMINPS       Y3, Y5, Y3
-	VMULPS       c3fb8aa3b<>+0(SB), Y3, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VMOVAPS      Y3, Y5
-	VFNMADD231PS c3f318000<>+0(SB), Y2, Y5
-	VFNMADD231PS cb95e8083<>+0(SB), Y2, Y5
-	VMOVUPS      c39506967<>+0(SB), Y4
-	VFMADD213PS  c3ab743ce<>+0(SB), Y5, Y4
-	VFMADD213PS  c3c088908<>+0(SB), Y5, Y4
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y5, Y4
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y5, Y4
-	VFMADD213PS  c3f000000<>+0(SB), Y5, Y4
-	VMULPS       Y5, Y4, Y4
-	VFMADD213PS  Y5, Y5, Y4
-	VADDPS       c3f800000<>+0(SB), Y4, Y4
-	VADDPS       Y4, Y4, Y4
-	VCVTPS2DQ    Y2, Y2
-	VPADDD       c0000007e<>+0(SB), Y2, Y2
-	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y2, Y4, Y4
+	VMULPS       c3fb8aa3b<>+0(SB), Y2, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VMOVAPS      Y2, Y6
+	VFNMADD231PS c3f318000<>+0(SB), Y5, Y6
+	VFNMADD231PS cb95e8083<>+0(SB), Y5, Y6
+	VMOVUPS      c39506967<>+0(SB), Y7
+	VFMADD213PS  c3ab743ce<>+0(SB), Y6, Y7
+	VFMADD213PS  c3c088908<>+0(SB), Y6, Y7
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Y6, Y7
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Y6, Y7
+	VFMADD213PS  c3f000000<>+0(SB), Y6, Y7
+	VMULPS       Y6, Y7, Y7
+	VFMADD213PS  Y6, Y6, Y7
+	VADDPS       c3f800000<>+0(SB), Y7, Y7
+	VCVTPS2DQ    Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	VMOVUPS      cc2aeac4f<>+0(SB), Y5
+	VCMPPS       $0x11, Y5, Y2, Y5
+	VANDNPS      Y7, Y5, Y7
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Y2, Y5
+	VBLENDVPS    Y5, c7f800000<>+0(SB), Y7, Y7
 	VANDPS       c7fffffff<>+0(SB), Y1, Y2
-	VMOVUPS      c3f800000<>+0(SB), Y3
 	VFMADD231PS  c3e6d3388<>+0(SB), Y2, Y3
-	VMOVUPS      c3f800000<>+0(SB), Y2
-	VDIVPS       Y3, Y2, Y3
+	VDIVPS       Y3, Y4, Y3
 	VMOVUPS      c3f87dc22<>+0(SB), Y2
 	VFMADD213PS  cbfba00e3<>+0(SB), Y3, Y2
 	VFMADD213PS  c3fb5f0e3<>+0(SB), Y3, Y2
 	VFMADD213PS  cbe91a98e<>+0(SB), Y3, Y2
 	VFMADD213PS  c3e827906<>+0(SB), Y3, Y2
 	VMULPS       Y3, Y2, Y2
-	VMULPS       Y4, Y2, Y2
+	VMULPS       Y7, Y2, Y2
 	VMULPS       c3f000000<>+0(SB), Y2, Y2
-	VMOVUPS      c3f800000<>+0(SB), Y3
-	VSUBPS       Y2, Y3, Y3
-	VBLENDVPS    Y1, Y2, Y3, Y3
-	VMULPS       Y1, Y3, Y3
-	VMASKMOVPS   Y3, Y0, (AX)
+	VSUBPS       Y2, Y4, Y4
+	VBLENDVPS    Y1, Y2, Y4, Y4
+	VMULPS       Y1, Y4, Y4
+	VMASKMOVPS   Y4, Y0, (AX)
 
 done:
 	VZEROUPPER
 	RET
+
+DATA c3f800000<>+0(SB)/4, $0x3f800000
+DATA c3f800000<>+4(SB)/4, $0x3f800000
+DATA c3f800000<>+8(SB)/4, $0x3f800000
+DATA c3f800000<>+12(SB)/4, $0x3f800000
+DATA c3f800000<>+16(SB)/4, $0x3f800000
+DATA c3f800000<>+20(SB)/4, $0x3f800000
+DATA c3f800000<>+24(SB)/4, $0x3f800000
+DATA c3f800000<>+28(SB)/4, $0x3f800000
+GLOBL c3f800000<>(SB), RODATA|NOPTR, $32
 
 DATA cbf000000<>+0(SB)/4, $0xbf000000
 DATA cbf000000<>+4(SB)/4, $0xbf000000
@@ -524,26 +679,6 @@ DATA cbf000000<>+20(SB)/4, $0xbf000000
 DATA cbf000000<>+24(SB)/4, $0xbf000000
 DATA cbf000000<>+28(SB)/4, $0xbf000000
 GLOBL cbf000000<>(SB), RODATA|NOPTR, $32
-
-DATA cc2af0000<>+0(SB)/4, $0xc2af0000
-DATA cc2af0000<>+4(SB)/4, $0xc2af0000
-DATA cc2af0000<>+8(SB)/4, $0xc2af0000
-DATA cc2af0000<>+12(SB)/4, $0xc2af0000
-DATA cc2af0000<>+16(SB)/4, $0xc2af0000
-DATA cc2af0000<>+20(SB)/4, $0xc2af0000
-DATA cc2af0000<>+24(SB)/4, $0xc2af0000
-DATA cc2af0000<>+28(SB)/4, $0xc2af0000
-GLOBL cc2af0000<>(SB), RODATA|NOPTR, $32
-
-DATA c42b1999a<>+0(SB)/4, $0x42b1999a
-DATA c42b1999a<>+4(SB)/4, $0x42b1999a
-DATA c42b1999a<>+8(SB)/4, $0x42b1999a
-DATA c42b1999a<>+12(SB)/4, $0x42b1999a
-DATA c42b1999a<>+16(SB)/4, $0x42b1999a
-DATA c42b1999a<>+20(SB)/4, $0x42b1999a
-DATA c42b1999a<>+24(SB)/4, $0x42b1999a
-DATA c42b1999a<>+28(SB)/4, $0x42b1999a
-GLOBL c42b1999a<>(SB), RODATA|NOPTR, $32
 
 DATA c3fb8aa3b<>+0(SB)/4, $0x3fb8aa3b
 DATA c3fb8aa3b<>+4(SB)/4, $0x3fb8aa3b
@@ -635,25 +770,35 @@ DATA c3f000000<>+24(SB)/4, $0x3f000000
 DATA c3f000000<>+28(SB)/4, $0x3f000000
 GLOBL c3f000000<>(SB), RODATA|NOPTR, $32
 
-DATA c3f800000<>+0(SB)/4, $0x3f800000
-DATA c3f800000<>+4(SB)/4, $0x3f800000
-DATA c3f800000<>+8(SB)/4, $0x3f800000
-DATA c3f800000<>+12(SB)/4, $0x3f800000
-DATA c3f800000<>+16(SB)/4, $0x3f800000
-DATA c3f800000<>+20(SB)/4, $0x3f800000
-DATA c3f800000<>+24(SB)/4, $0x3f800000
-DATA c3f800000<>+28(SB)/4, $0x3f800000
-GLOBL c3f800000<>(SB), RODATA|NOPTR, $32
+DATA cc2aeac4f<>+0(SB)/4, $0xc2aeac4f
+DATA cc2aeac4f<>+4(SB)/4, $0xc2aeac4f
+DATA cc2aeac4f<>+8(SB)/4, $0xc2aeac4f
+DATA cc2aeac4f<>+12(SB)/4, $0xc2aeac4f
+DATA cc2aeac4f<>+16(SB)/4, $0xc2aeac4f
+DATA cc2aeac4f<>+20(SB)/4, $0xc2aeac4f
+DATA cc2aeac4f<>+24(SB)/4, $0xc2aeac4f
+DATA cc2aeac4f<>+28(SB)/4, $0xc2aeac4f
+GLOBL cc2aeac4f<>(SB), RODATA|NOPTR, $32
 
-DATA c0000007e<>+0(SB)/4, $0x0000007e
-DATA c0000007e<>+4(SB)/4, $0x0000007e
-DATA c0000007e<>+8(SB)/4, $0x0000007e
-DATA c0000007e<>+12(SB)/4, $0x0000007e
-DATA c0000007e<>+16(SB)/4, $0x0000007e
-DATA c0000007e<>+20(SB)/4, $0x0000007e
-DATA c0000007e<>+24(SB)/4, $0x0000007e
-DATA c0000007e<>+28(SB)/4, $0x0000007e
-GLOBL c0000007e<>(SB), RODATA|NOPTR, $32
+DATA c42b17217<>+0(SB)/4, $0x42b17217
+DATA c42b17217<>+4(SB)/4, $0x42b17217
+DATA c42b17217<>+8(SB)/4, $0x42b17217
+DATA c42b17217<>+12(SB)/4, $0x42b17217
+DATA c42b17217<>+16(SB)/4, $0x42b17217
+DATA c42b17217<>+20(SB)/4, $0x42b17217
+DATA c42b17217<>+24(SB)/4, $0x42b17217
+DATA c42b17217<>+28(SB)/4, $0x42b17217
+GLOBL c42b17217<>(SB), RODATA|NOPTR, $32
+
+DATA c7f800000<>+0(SB)/4, $0x7f800000
+DATA c7f800000<>+4(SB)/4, $0x7f800000
+DATA c7f800000<>+8(SB)/4, $0x7f800000
+DATA c7f800000<>+12(SB)/4, $0x7f800000
+DATA c7f800000<>+16(SB)/4, $0x7f800000
+DATA c7f800000<>+20(SB)/4, $0x7f800000
+DATA c7f800000<>+24(SB)/4, $0x7f800000
+DATA c7f800000<>+28(SB)/4, $0x7f800000
+GLOBL c7f800000<>(SB), RODATA|NOPTR, $32
 
 DATA c7fffffff<>+0(SB)/4, $0x7fffffff
 DATA c7fffffff<>+4(SB)/4, $0x7fffffff
@@ -737,52 +882,50 @@ eight:
 	SUBQ         $0x08, BX
 	JLT          rest
 	VMOVUPS      (DX), Y0
-	VMULPS       Y0, Y0, Y1
-	VMULPS       cbf000000<>+0(SB), Y1, Y1
-	VMOVUPS      cc2af0000<>+0(SB), Y2
-	VMAXPS       Y1, Y2, Y2
-	VMOVUPS      c42b1999a<>+0(SB), Y4
-	VMINPS       Y2, Y4, Y2
-	VMULPS       c3fb8aa3b<>+0(SB), Y2, Y1
-	VROUNDPS     $0x08, Y1, Y1
-	VMOVAPS      Y2, Y4
-	VFNMADD231PS c3f318000<>+0(SB), Y1, Y4
-	VFNMADD231PS cb95e8083<>+0(SB), Y1, Y4
-	VMOVUPS      c39506967<>+0(SB), Y3
-	VFMADD213PS  c3ab743ce<>+0(SB), Y4, Y3
-	VFMADD213PS  c3c088908<>+0(SB), Y4, Y3
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y4, Y3
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y4, Y3
-	VFMADD213PS  c3f000000<>+0(SB), Y4, Y3
-	VMULPS       Y4, Y3, Y3
-	VFMADD213PS  Y4, Y4, Y3
-	VADDPS       c3f800000<>+0(SB), Y3, Y3
-	VADDPS       Y3, Y3, Y3
-	VCVTPS2DQ    Y1, Y1
-	VPADDD       c0000007e<>+0(SB), Y1, Y1
-	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y1, Y3, Y3
-	VANDPS       c7fffffff<>+0(SB), Y0, Y1
-	VMOVUPS      c3f800000<>+0(SB), Y2
-	VFMADD231PS  c3e6d3388<>+0(SB), Y1, Y2
-	VMOVUPS      c3f800000<>+0(SB), Y1
-	VDIVPS       Y2, Y1, Y2
-	VMOVUPS      c3f87dc22<>+0(SB), Y1
-	VFMADD213PS  cbfba00e3<>+0(SB), Y2, Y1
-	VFMADD213PS  c3fb5f0e3<>+0(SB), Y2, Y1
-	VFMADD213PS  cbe91a98e<>+0(SB), Y2, Y1
-	VFMADD213PS  c3e827906<>+0(SB), Y2, Y1
-	VMULPS       Y2, Y1, Y1
-	VMULPS       Y3, Y1, Y1
-	VMULPS       c3f000000<>+0(SB), Y1, Y1
-	VMOVUPS      c3f800000<>+0(SB), Y2
-	VSUBPS       Y1, Y2, Y2
-	VBLENDVPS    Y0, Y1, Y2, Y2
-	VMULPS       c3ecc422a<>+0(SB), Y3, Y3
-	VFMADD231PS  Y0, Y3, Y2
-	VMOVUPS      (CX), Y0
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      Y2, (AX)
+	VMOVUPS      (CX), Y1
+	VMOVUPS      c3f800000<>+0(SB), Y3
+	VMOVUPS      c3f800000<>+0(SB), Y4
+	VMULPS       Y0, Y0, Y2
+	VMULPS       cbf000000<>+0(SB), Y2, Y2
+	VMULPS       c3fb8aa3b<>+0(SB), Y2, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VMOVAPS      Y2, Y6
+	VFNMADD231PS c3f318000<>+0(SB), Y5, Y6
+	VFNMADD231PS cb95e8083<>+0(SB), Y5, Y6
+	VMOVUPS      c39506967<>+0(SB), Y7
+	VFMADD213PS  c3ab743ce<>+0(SB), Y6, Y7
+	VFMADD213PS  c3c088908<>+0(SB), Y6, Y7
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Y6, Y7
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Y6, Y7
+	VFMADD213PS  c3f000000<>+0(SB), Y6, Y7
+	VMULPS       Y6, Y7, Y7
+	VFMADD213PS  Y6, Y6, Y7
+	VADDPS       c3f800000<>+0(SB), Y7, Y7
+	VCVTPS2DQ    Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	VMOVUPS      cc2aeac4f<>+0(SB), Y5
+	VCMPPS       $0x11, Y5, Y2, Y5
+	VANDNPS      Y7, Y5, Y7
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Y2, Y5
+	VBLENDVPS    Y5, c7f800000<>+0(SB), Y7, Y7
+	VANDPS       c7fffffff<>+0(SB), Y0, Y2
+	VFMADD231PS  c3e6d3388<>+0(SB), Y2, Y3
+	VDIVPS       Y3, Y4, Y3
+	VMOVUPS      c3f87dc22<>+0(SB), Y2
+	VFMADD213PS  cbfba00e3<>+0(SB), Y3, Y2
+	VFMADD213PS  c3fb5f0e3<>+0(SB), Y3, Y2
+	VFMADD213PS  cbe91a98e<>+0(SB), Y3, Y2
+	VFMADD213PS  c3e827906<>+0(SB), Y3, Y2
+	VMULPS       Y3, Y2, Y2
+	VMULPS       Y7, Y2, Y2
+	VMULPS       c3f000000<>+0(SB), Y2, Y2
+	VSUBPS       Y2, Y4, Y4
+	VBLENDVPS    Y0, Y2, Y4, Y4
+	VMULPS       c3ecc422a<>+0(SB), Y7, Y7
+	VFMADD231PS  Y0, Y7, Y4
+	VMULPS       Y4, Y1, Y1
+	VMOVUPS      Y1, (AX)
 	ADDQ         $0x20, AX
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
@@ -796,52 +939,50 @@ rest:
 	SUBQ         BX, SI
 	VMOVUPS      (SI), Y0
 	VMASKMOVPS   (DX), Y0, Y1
-	VMULPS       Y1, Y1, Y2
-	VMULPS       cbf000000<>+0(SB), Y2, Y2
-	VMOVUPS      cc2af0000<>+0(SB), Y3
-	VMAXPS       Y2, Y3, Y3
-	VMOVUPS      c42b1999a<>+0(SB), Y5
-	VMINPS       Y3, Y5, Y3
-	VMULPS       c3fb8aa3b<>+0(SB), Y3, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VMOVAPS      Y3, Y5
-	VFNMADD231PS c3f318000<>+0(SB), Y2, Y5
-	VFNMADD231PS cb95e8083<>+0(SB), Y2, Y5
-	VMOVUPS      c39506967<>+0(SB), Y4
-	VFMADD213PS  c3ab743ce<>+0(SB), Y5, Y4
-	VFMADD213PS  c3c088908<>+0(SB), Y5, Y4
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y5, Y4
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y5, Y4
-	VFMADD213PS  c3f000000<>+0(SB), Y5, Y4
-	VMULPS       Y5, Y4, Y4
-	VFMADD213PS  Y5, Y5, Y4
-	VADDPS       c3f800000<>+0(SB), Y4, Y4
-	VADDPS       Y4, Y4, Y4
-	VCVTPS2DQ    Y2, Y2
-	VPADDD       c0000007e<>+0(SB), Y2, Y2
-	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y2, Y4, Y4
-	VANDPS       c7fffffff<>+0(SB), Y1, Y2
-	VMOVUPS      c3f800000<>+0(SB), Y3
-	VFMADD231PS  c3e6d3388<>+0(SB), Y2, Y3
-	VMOVUPS      c3f800000<>+0(SB), Y2
-	VDIVPS       Y3, Y2, Y3
-	VMOVUPS      c3f87dc22<>+0(SB), Y2
-	VFMADD213PS  cbfba00e3<>+0(SB), Y3, Y2
-	VFMADD213PS  c3fb5f0e3<>+0(SB), Y3, Y2
-	VFMADD213PS  cbe91a98e<>+0(SB), Y3, Y2
-	VFMADD213PS  c3e827906<>+0(SB), Y3, Y2
-	VMULPS       Y3, Y2, Y2
-	VMULPS       Y4, Y2, Y2
-	VMULPS       c3f000000<>+0(SB), Y2, Y2
-	VMOVUPS      c3f800000<>+0(SB), Y3
-	VSUBPS       Y2, Y3, Y3
-	VBLENDVPS    Y1, Y2, Y3, Y3
-	VMULPS       c3ecc422a<>+0(SB), Y4, Y4
-	VFMADD231PS  Y1, Y4, Y3
-	VMASKMOVPS   (CX), Y0, Y1
-	VMULPS       Y1, Y3, Y3
-	VMASKMOVPS   Y3, Y0, (AX)
+	VMASKMOVPS   (CX), Y0, Y2
+	VMOVUPS      c3f800000<>+0(SB), Y4
+	VMOVUPS      c3f800000<>+0(SB), Y5
+	VMULPS       Y1, Y1, Y3
+	VMULPS       cbf000000<>+0(SB), Y3, Y3
+	VMULPS       c3fb8aa3b<>+0(SB), Y3, Y6
+	VROUNDPS     $0x08, Y6, Y6
+	VMOVAPS      Y3, Y7
+	VFNMADD231PS c3f318000<>+0(SB), Y6, Y7
+	VFNMADD231PS cb95e8083<>+0(SB), Y6, Y7
+	VMOVUPS      c39506967<>+0(SB), Y8
+	VFMADD213PS  c3ab743ce<>+0(SB), Y7, Y8
+	VFMADD213PS  c3c088908<>+0(SB), Y7, Y8
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Y7, Y8
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Y7, Y8
+	VFMADD213PS  c3f000000<>+0(SB), Y7, Y8
+	VMULPS       Y7, Y8, Y8
+	VFMADD213PS  Y7, Y7, Y8
+	VADDPS       c3f800000<>+0(SB), Y8, Y8
+	VCVTPS2DQ    Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VPADDD       Y6, Y8, Y8
+	VMOVUPS      cc2aeac4f<>+0(SB), Y6
+	VCMPPS       $0x11, Y6, Y3, Y6
+	VANDNPS      Y8, Y6, Y8
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Y3, Y6
+	VBLENDVPS    Y6, c7f800000<>+0(SB), Y8, Y8
+	VANDPS       c7fffffff<>+0(SB), Y1, Y3
+	VFMADD231PS  c3e6d3388<>+0(SB), Y3, Y4
+	VDIVPS       Y4, Y5, Y4
+	VMOVUPS      c3f87dc22<>+0(SB), Y3
+	VFMADD213PS  cbfba00e3<>+0(SB), Y4, Y3
+	VFMADD213PS  c3fb5f0e3<>+0(SB), Y4, Y3
+	VFMADD213PS  cbe91a98e<>+0(SB), Y4, Y3
+	VFMADD213PS  c3e827906<>+0(SB), Y4, Y3
+	VMULPS       Y4, Y3, Y3
+	VMULPS       Y8, Y3, Y3
+	VMULPS       c3f000000<>+0(SB), Y3, Y3
+	VSUBPS       Y3, Y5, Y5
+	VBLENDVPS    Y1, Y3, Y5, Y5
+	VMULPS       c3ecc422a<>+0(SB), Y8, Y8
+	VFMADD231PS  Y1, Y8, Y5
+	VMULPS       Y5, Y2, Y2
+	VMASKMOVPS   Y2, Y0, (AX)
 
 done:
 	VZEROUPPER
@@ -868,35 +1009,34 @@ eight:
 	SUBQ         $0x08, DX
 	JLT          rest
 	VMOVUPS      (CX), Y0
+	VMOVUPS      c3f800000<>+0(SB), Y2
 	VMULPS       cbfd9db23<>+0(SB), Y0, Y1
-	VMOVUPS      cc2af0000<>+0(SB), Y2
-	VMAXPS       Y1, Y2, Y2
-	VMOVUPS      c42b1999a<>+0(SB), Y3
-	VMINPS       Y2, Y3, Y2
-	VMULPS       c3fb8aa3b<>+0(SB), Y2, Y1
-	VROUNDPS     $0x08, Y1, Y1
-	VMOVAPS      Y2, Y3
-	VFNMADD231PS c3f318000<>+0(SB), Y1, Y3
-	VFNMADD231PS cb95e8083<>+0(SB), Y1, Y3
-	VMOVUPS      c39506967<>+0(SB), Y2
-	VFMADD213PS  c3ab743ce<>+0(SB), Y3, Y2
-	VFMADD213PS  c3c088908<>+0(SB), Y3, Y2
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y3, Y2
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y3, Y2
-	VFMADD213PS  c3f000000<>+0(SB), Y3, Y2
-	VMULPS       Y3, Y2, Y2
-	VFMADD213PS  Y3, Y3, Y2
-	VADDPS       c3f800000<>+0(SB), Y2, Y2
-	VADDPS       Y2, Y2, Y2
-	VCVTPS2DQ    Y1, Y1
-	VPADDD       c0000007e<>+0(SB), Y1, Y1
-	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y1, Y2, Y2
-	VMOVUPS      c3f800000<>+0(SB), Y1
-	VADDPS       Y1, Y2, Y2
-	VDIVPS       Y2, Y1, Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      Y2, (AX)
+	VMULPS       c3fb8aa3b<>+0(SB), Y1, Y3
+	VROUNDPS     $0x08, Y3, Y3
+	VMOVAPS      Y1, Y4
+	VFNMADD231PS c3f318000<>+0(SB), Y3, Y4
+	VFNMADD231PS cb95e8083<>+0(SB), Y3, Y4
+	VMOVUPS      c39506967<>+0(SB), Y5
+	VFMADD213PS  c3ab743ce<>+0(SB), Y4, Y5
+	VFMADD213PS  c3c088908<>+0(SB), Y4, Y5
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Y4, Y5
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Y4, Y5
+	VFMADD213PS  c3f000000<>+0(SB), Y4, Y5
+	VMULPS       Y4, Y5, Y5
+	VFMADD213PS  Y4, Y4, Y5
+	VADDPS       c3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VPADDD       Y3, Y5, Y5
+	VMOVUPS      cc2aeac4f<>+0(SB), Y3
+	VCMPPS       $0x11, Y3, Y1, Y3
+	VANDNPS      Y5, Y3, Y5
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Y1, Y3
+	VBLENDVPS    Y3, c7f800000<>+0(SB), Y5, Y5
+	VADDPS       Y2, Y5, Y5
+	VDIVPS       Y5, Y2, Y5
+	VMULPS       Y0, Y5, Y5
+	VMOVUPS      Y5, (AX)
 	ADDQ         $0x20, AX
 	ADDQ         $0x20, CX
 	JMP          eight
@@ -909,35 +1049,34 @@ rest:
 	SUBQ         DX, BX
 	VMOVUPS      (BX), Y0
 	VMASKMOVPS   (CX), Y0, Y1
+	VMOVUPS      c3f800000<>+0(SB), Y3
 	VMULPS       cbfd9db23<>+0(SB), Y1, Y2
-	VMOVUPS      cc2af0000<>+0(SB), Y3
-	VMAXPS       Y2, Y3, Y3
-	VMOVUPS      c42b1999a<>+0(SB), Y4
-	VMINPS       Y3, Y4, Y3
-	VMULPS       c3fb8aa3b<>+0(SB), Y3, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VMOVAPS      Y3, Y4
-	VFNMADD231PS c3f318000<>+0(SB), Y2, Y4
-	VFNMADD231PS cb95e8083<>+0(SB), Y2, Y4
-	VMOVUPS      c39506967<>+0(SB), Y3
-	VFMADD213PS  c3ab743ce<>+0(SB), Y4, Y3
-	VFMADD213PS  c3c088908<>+0(SB), Y4, Y3
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y4, Y3
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y4, Y3
-	VFMADD213PS  c3f000000<>+0(SB), Y4, Y3
-	VMULPS       Y4, Y3, Y3
-	VFMADD213PS  Y4, Y4, Y3
-	VADDPS       c3f800000<>+0(SB), Y3, Y3
-	VADDPS       Y3, Y3, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPADDD       c0000007e<>+0(SB), Y2, Y2
-	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y2, Y3, Y3
-	VMOVUPS      c3f800000<>+0(SB), Y2
-	VADDPS       Y2, Y3, Y3
-	VDIVPS       Y3, Y2, Y3
-	VMULPS       Y1, Y3, Y3
-	VMASKMOVPS   Y3, Y0, (AX)
+	VMULPS       c3fb8aa3b<>+0(SB), Y2, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VMOVAPS      Y2, Y5
+	VFNMADD231PS c3f318000<>+0(SB), Y4, Y5
+	VFNMADD231PS cb95e8083<>+0(SB), Y4, Y5
+	VMOVUPS      c39506967<>+0(SB), Y6
+	VFMADD213PS  c3ab743ce<>+0(SB), Y5, Y6
+	VFMADD213PS  c3c088908<>+0(SB), Y5, Y6
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Y5, Y6
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Y5, Y6
+	VFMADD213PS  c3f000000<>+0(SB), Y5, Y6
+	VMULPS       Y5, Y6, Y6
+	VFMADD213PS  Y5, Y5, Y6
+	VADDPS       c3f800000<>+0(SB), Y6, Y6
+	VCVTPS2DQ    Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       Y4, Y6, Y6
+	VMOVUPS      cc2aeac4f<>+0(SB), Y4
+	VCMPPS       $0x11, Y4, Y2, Y4
+	VANDNPS      Y6, Y4, Y6
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Y2, Y4
+	VBLENDVPS    Y4, c7f800000<>+0(SB), Y6, Y6
+	VADDPS       Y3, Y6, Y6
+	VDIVPS       Y6, Y3, Y6
+	VMULPS       Y1, Y6, Y6
+	VMASKMOVPS   Y6, Y0, (AX)
 
 done:
 	VZEROUPPER
@@ -965,40 +1104,39 @@ eight:
 	SUBQ         $0x08, BX
 	JLT          rest
 	VMOVUPS      (DX), Y0
-	VMULPS       cbfd9db23<>+0(SB), Y0, Y1
-	VMOVUPS      cc2af0000<>+0(SB), Y2
-	VMAXPS       Y1, Y2, Y2
-	VMOVUPS      c42b1999a<>+0(SB), Y3
-	VMINPS       Y2, Y3, Y2
-	VMULPS       c3fb8aa3b<>+0(SB), Y2, Y1
-	VROUNDPS     $0x08, Y1, Y1
-	VMOVAPS      Y2, Y3
-	VFNMADD231PS c3f318000<>+0(SB), Y1, Y3
-	VFNMADD231PS cb95e8083<>+0(SB), Y1, Y3
-	VMOVUPS      c39506967<>+0(SB), Y2
-	VFMADD213PS  c3ab743ce<>+0(SB), Y3, Y2
-	VFMADD213PS  c3c088908<>+0(SB), Y3, Y2
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y3, Y2
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y3, Y2
-	VFMADD213PS  c3f000000<>+0(SB), Y3, Y2
-	VMULPS       Y3, Y2, Y2
-	VFMADD213PS  Y3, Y3, Y2
-	VADDPS       c3f800000<>+0(SB), Y2, Y2
-	VADDPS       Y2, Y2, Y2
-	VCVTPS2DQ    Y1, Y1
-	VPADDD       c0000007e<>+0(SB), Y1, Y1
-	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y1, Y2, Y2
-	VMOVUPS      c3f800000<>+0(SB), Y1
-	VADDPS       Y1, Y2, Y2
-	VDIVPS       Y2, Y1, Y2
-	VMOVUPS      c3f800000<>+0(SB), Y1
-	VSUBPS       Y2, Y1, Y1
-	VMULPS       c3fd9db23<>+0(SB), Y1, Y1
-	VMULPS       Y0, Y1, Y1
-	VFMADD213PS  Y2, Y2, Y1
-	VMOVUPS      (CX), Y0
-	VMULPS       Y0, Y1, Y1
+	VMOVUPS      (CX), Y1
+	VMOVUPS      c3f800000<>+0(SB), Y3
+	VMULPS       cbfd9db23<>+0(SB), Y0, Y2
+	VMULPS       c3fb8aa3b<>+0(SB), Y2, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VMOVAPS      Y2, Y5
+	VFNMADD231PS c3f318000<>+0(SB), Y4, Y5
+	VFNMADD231PS cb95e8083<>+0(SB), Y4, Y5
+	VMOVUPS      c39506967<>+0(SB), Y6
+	VFMADD213PS  c3ab743ce<>+0(SB), Y5, Y6
+	VFMADD213PS  c3c088908<>+0(SB), Y5, Y6
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Y5, Y6
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Y5, Y6
+	VFMADD213PS  c3f000000<>+0(SB), Y5, Y6
+	VMULPS       Y5, Y6, Y6
+	VFMADD213PS  Y5, Y5, Y6
+	VADDPS       c3f800000<>+0(SB), Y6, Y6
+	VCVTPS2DQ    Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       Y4, Y6, Y6
+	VMOVUPS      cc2aeac4f<>+0(SB), Y4
+	VCMPPS       $0x11, Y4, Y2, Y4
+	VANDNPS      Y6, Y4, Y6
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Y2, Y4
+	VBLENDVPS    Y4, c7f800000<>+0(SB), Y6, Y6
+	VADDPS       Y3, Y6, Y6
+	VDIVPS       Y6, Y3, Y6
+	VMOVUPS      c3f800000<>+0(SB), Y2
+	VSUBPS       Y6, Y2, Y2
+	VMULPS       c3fd9db23<>+0(SB), Y2, Y2
+	VMULPS       Y0, Y2, Y2
+	VFMADD213PS  Y6, Y6, Y2
+	VMULPS       Y2, Y1, Y1
 	VMOVUPS      Y1, (AX)
 	ADDQ         $0x20, AX
 	ADDQ         $0x20, CX
@@ -1013,40 +1151,39 @@ rest:
 	SUBQ         BX, SI
 	VMOVUPS      (SI), Y0
 	VMASKMOVPS   (DX), Y0, Y1
-	VMULPS       cbfd9db23<>+0(SB), Y1, Y2
-	VMOVUPS      cc2af0000<>+0(SB), Y3
-	VMAXPS       Y2, Y3, Y3
-	VMOVUPS      c42b1999a<>+0(SB), Y4
-	VMINPS       Y3, Y4, Y3
-	VMULPS       c3fb8aa3b<>+0(SB), Y3, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VMOVAPS      Y3, Y4
-	VFNMADD231PS c3f318000<>+0(SB), Y2, Y4
-	VFNMADD231PS cb95e8083<>+0(SB), Y2, Y4
-	VMOVUPS      c39506967<>+0(SB), Y3
-	VFMADD213PS  c3ab743ce<>+0(SB), Y4, Y3
-	VFMADD213PS  c3c088908<>+0(SB), Y4, Y3
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y4, Y3
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y4, Y3
-	VFMADD213PS  c3f000000<>+0(SB), Y4, Y3
-	VMULPS       Y4, Y3, Y3
-	VFMADD213PS  Y4, Y4, Y3
-	VADDPS       c3f800000<>+0(SB), Y3, Y3
-	VADDPS       Y3, Y3, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPADDD       c0000007e<>+0(SB), Y2, Y2
-	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y2, Y3, Y3
-	VMOVUPS      c3f800000<>+0(SB), Y2
-	VADDPS       Y2, Y3, Y3
-	VDIVPS       Y3, Y2, Y3
-	VMOVUPS      c3f800000<>+0(SB), Y2
-	VSUBPS       Y3, Y2, Y2
-	VMULPS       c3fd9db23<>+0(SB), Y2, Y2
-	VMULPS       Y1, Y2, Y2
-	VFMADD213PS  Y3, Y3, Y2
-	VMASKMOVPS   (CX), Y0, Y1
-	VMULPS       Y1, Y2, Y2
+	VMASKMOVPS   (CX), Y0, Y2
+	VMOVUPS      c3f800000<>+0(SB), Y4
+	VMULPS       cbfd9db23<>+0(SB), Y1, Y3
+	VMULPS       c3fb8aa3b<>+0(SB), Y3, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VMOVAPS      Y3, Y6
+	VFNMADD231PS c3f318000<>+0(SB), Y5, Y6
+	VFNMADD231PS cb95e8083<>+0(SB), Y5, Y6
+	VMOVUPS      c39506967<>+0(SB), Y7
+	VFMADD213PS  c3ab743ce<>+0(SB), Y6, Y7
+	VFMADD213PS  c3c088908<>+0(SB), Y6, Y7
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Y6, Y7
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Y6, Y7
+	VFMADD213PS  c3f000000<>+0(SB), Y6, Y7
+	VMULPS       Y6, Y7, Y7
+	VFMADD213PS  Y6, Y6, Y7
+	VADDPS       c3f800000<>+0(SB), Y7, Y7
+	VCVTPS2DQ    Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	VMOVUPS      cc2aeac4f<>+0(SB), Y5
+	VCMPPS       $0x11, Y5, Y3, Y5
+	VANDNPS      Y7, Y5, Y7
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Y3, Y5
+	VBLENDVPS    Y5, c7f800000<>+0(SB), Y7, Y7
+	VADDPS       Y4, Y7, Y7
+	VDIVPS       Y7, Y4, Y7
+	VMOVUPS      c3f800000<>+0(SB), Y3
+	VSUBPS       Y7, Y3, Y3
+	VMULPS       c3fd9db23<>+0(SB), Y3, Y3
+	VMULPS       Y1, Y3, Y3
+	VFMADD213PS  Y7, Y7, Y3
+	VMULPS       Y3, Y2, Y2
 	VMASKMOVPS   Y2, Y0, (AX)
 
 done:
@@ -1063,18 +1200,112 @@ DATA c3fd9db23<>+24(SB)/4, $0x3fd9db23
 DATA c3fd9db23<>+28(SB)/4, $0x3fd9db23
 GLOBL c3fd9db23<>(SB), RODATA|NOPTR, $32
 
+// func reluAVX2(y *float32, x *float32, n int)
+// Requires: AVX
+TEXT ·reluAVX2(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ n+16(FP), DX
+
+eight:
+	SUBQ    $0x08, DX
+	JLT     rest
+	VMOVUPS (CX), Y0
+	VXORPS  Y1, Y1, Y1
+	VMAXPS  Y0, Y1, Y1
+	VMOVUPS Y1, (AX)
+	ADDQ    $0x20, AX
+	ADDQ    $0x20, CX
+	JMP     eight
+
+rest:
+	ADDQ       $0x08, DX
+	JZ         done
+	LEAQ       masks<>+32(SB), BX
+	SHLQ       $0x02, DX
+	SUBQ       DX, BX
+	VMOVUPS    (BX), Y0
+	VMASKMOVPS (CX), Y0, Y1
+	VXORPS     Y2, Y2, Y2
+	VMAXPS     Y1, Y2, Y2
+	VMASKMOVPS Y2, Y0, (AX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func reluGradAVX2(dx *float32, dy *float32, x *float32, n int)
+// Requires: AVX
+TEXT ·reluGradAVX2(SB), NOSPLIT, $0-32
+	MOVQ dx+0(FP), AX
+	MOVQ dy+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ n+24(FP), BX
+
+eight:
+	SUBQ    $0x08, BX
+	JLT     rest
+	VMOVUPS (DX), Y0
+	VMOVUPS (CX), Y1
+	VXORPS  Y2, Y2, Y2
+	VCMPPS  $0x16, Y2, Y0, Y2
+	VANDPS  Y2, Y1, Y1
+	VMOVUPS Y1, (AX)
+	ADDQ    $0x20, AX
+	ADDQ    $0x20, CX
+	ADDQ    $0x20, DX
+	JMP     eight
+
+rest:
+	ADDQ       $0x08, BX
+	JZ         done
+	LEAQ       masks<>+32(SB), SI
+	SHLQ       $0x02, BX
+	SUBQ       BX, SI
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS (DX), Y0, Y1
+	VMASKMOVPS (CX), Y0, Y2
+	VXORPS     Y3, Y3, Y3
+	VCMPPS     $0x16, Y3, Y1, Y3
+	VANDPS     Y3, Y2, Y2
+	VMASKMOVPS Y2, Y0, (AX)
+
+done:
+	VZEROUPPER
+	RET
+
 // func maxAVX2(x *float32, n int) float32
 // Requires: AVX, SSE
 TEXT ·maxAVX2(SB), NOSPLIT, $0-20
 	MOVQ    x+0(FP), AX
 	MOVQ    n+8(FP), CX
 	VMOVUPS cff800000<>+0(SB), Y0
+	VMOVUPS cff800000<>+0(SB), Y1
+	VMOVUPS cff800000<>+0(SB), Y2
+	VMOVUPS cff800000<>+0(SB), Y3
+
+wide:
+	SUBQ    $0x20, CX
+	JLT     narrow
+	VMOVUPS (AX), Y4
+	VMAXPS  Y0, Y4, Y0
+	VMOVUPS 32(AX), Y4
+	VMAXPS  Y1, Y4, Y1
+	VMOVUPS 64(AX), Y4
+	VMAXPS  Y2, Y4, Y2
+	VMOVUPS 96(AX), Y4
+	VMAXPS  Y3, Y4, Y3
+	ADDQ    $0x80, AX
+	JMP     wide
+
+narrow:
+	ADDQ $0x20, CX
 
 eight:
 	SUBQ    $0x08, CX
 	JLT     rest
-	VMOVUPS (AX), Y1
-	VMAXPS  Y0, Y1, Y0
+	VMOVUPS (AX), Y4
+	VMAXPS  Y0, Y4, Y0
 	ADDQ    $0x20, AX
 	JMP     eight
 
@@ -1084,13 +1315,16 @@ rest:
 	LEAQ       masks<>+32(SB), DX
 	SHLQ       $0x02, CX
 	SUBQ       CX, DX
-	VMOVUPS    (DX), Y1
-	VMASKMOVPS (AX), Y1, Y2
-	VMOVUPS    cff800000<>+0(SB), Y3
-	VBLENDVPS  Y1, Y2, Y3, Y2
-	VMAXPS     Y0, Y2, Y0
+	VMOVUPS    (DX), Y4
+	VMASKMOVPS (AX), Y4, Y5
+	VMOVUPS    cff800000<>+0(SB), Y6
+	VBLENDVPS  Y4, Y5, Y6, Y5
+	VMAXPS     Y0, Y5, Y0
 
 done:
+	VMAXPS       Y2, Y0, Y0
+	VMAXPS       Y3, Y1, Y1
+	VMAXPS       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VMAXPS       X1, X0, X0
 	VPERMILPS    $0x4e, X0, X1
@@ -1125,32 +1359,32 @@ eight:
 	SUBQ         $0x08, DX
 	JLT          rest
 	VMOVUPS      (CX), Y3
-	VFMSUB213PS  Y1, Y0, Y3
-	VMOVUPS      cc2af0000<>+0(SB), Y4
-	VMAXPS       Y3, Y4, Y4
-	VMOVUPS      c42b1999a<>+0(SB), Y5
-	VMINPS       Y4, Y5, Y4
-	VMULPS       c3fb8aa3b<>+0(SB), Y4, Y3
-	VROUNDPS     $0x08, Y3, Y3
-	VMOVAPS      Y4, Y5
-	VFNMADD231PS c3f318000<>+0(SB), Y3, Y5
-	VFNMADD231PS cb95e8083<>+0(SB), Y3, Y5
-	VMOVUPS      c39506967<>+0(SB), Y4
-	VFMADD213PS  c3ab743ce<>+0(SB), Y5, Y4
-	VFMADD213PS  c3c088908<>+0(SB), Y5, Y4
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y5, Y4
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y5, Y4
-	VFMADD213PS  c3f000000<>+0(SB), Y5, Y4
-	VMULPS       Y5, Y4, Y4
-	VFMADD213PS  Y5, Y5, Y4
-	VADDPS       c3f800000<>+0(SB), Y4, Y4
-	VADDPS       Y4, Y4, Y4
-	VCVTPS2DQ    Y3, Y3
-	VPADDD       c0000007e<>+0(SB), Y3, Y3
-	VPSLLD       $0x17, Y3, Y3
-	VMULPS       Y3, Y4, Y4
-	VADDPS       Y4, Y2, Y2
-	VMOVUPS      Y4, (AX)
+	VMULPS       Y0, Y3, Y3
+	VSUBPS       Y1, Y3, Y3
+	VMULPS       c3fb8aa3b<>+0(SB), Y3, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS c3f318000<>+0(SB), Y4, Y5
+	VFNMADD231PS cb95e8083<>+0(SB), Y4, Y5
+	VMOVUPS      c39506967<>+0(SB), Y6
+	VFMADD213PS  c3ab743ce<>+0(SB), Y5, Y6
+	VFMADD213PS  c3c088908<>+0(SB), Y5, Y6
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Y5, Y6
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Y5, Y6
+	VFMADD213PS  c3f000000<>+0(SB), Y5, Y6
+	VMULPS       Y5, Y6, Y6
+	VFMADD213PS  Y5, Y5, Y6
+	VADDPS       c3f800000<>+0(SB), Y6, Y6
+	VCVTPS2DQ    Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       Y4, Y6, Y6
+	VMOVUPS      cc2aeac4f<>+0(SB), Y4
+	VCMPPS       $0x11, Y4, Y3, Y4
+	VANDNPS      Y6, Y4, Y6
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Y3, Y4
+	VBLENDVPS    Y4, c7f800000<>+0(SB), Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	VMOVUPS      Y6, (AX)
 	ADDQ         $0x20, AX
 	ADDQ         $0x20, CX
 	JMP          eight
@@ -1163,33 +1397,33 @@ rest:
 	SUBQ         DX, BX
 	VMOVUPS      (BX), Y3
 	VMASKMOVPS   (CX), Y3, Y4
-	VFMSUB213PS  Y1, Y0, Y4
-	VMOVUPS      cc2af0000<>+0(SB), Y0
-	VMAXPS       Y4, Y0, Y0
-	VMOVUPS      c42b1999a<>+0(SB), Y4
-	VMINPS       Y0, Y4, Y0
-	VMULPS       c3fb8aa3b<>+0(SB), Y0, Y1
-	VROUNDPS     $0x08, Y1, Y1
-	VMOVAPS      Y0, Y4
-	VFNMADD231PS c3f318000<>+0(SB), Y1, Y4
-	VFNMADD231PS cb95e8083<>+0(SB), Y1, Y4
-	VMOVUPS      c39506967<>+0(SB), Y0
-	VFMADD213PS  c3ab743ce<>+0(SB), Y4, Y0
-	VFMADD213PS  c3c088908<>+0(SB), Y4, Y0
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y4, Y0
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y4, Y0
-	VFMADD213PS  c3f000000<>+0(SB), Y4, Y0
-	VMULPS       Y4, Y0, Y0
-	VFMADD213PS  Y4, Y4, Y0
-	VADDPS       c3f800000<>+0(SB), Y0, Y0
-	VADDPS       Y0, Y0, Y0
-	VCVTPS2DQ    Y1, Y1
-	VPADDD       c0000007e<>+0(SB), Y1, Y1
-	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y1, Y0, Y0
-	VANDPS       Y3, Y0, Y0
-	VADDPS       Y0, Y2, Y2
-	VMASKMOVPS   Y0, Y3, (AX)
+	VMULPS       Y0, Y4, Y4
+	VSUBPS       Y1, Y4, Y4
+	VMULPS       c3fb8aa3b<>+0(SB), Y4, Y0
+	VROUNDPS     $0x08, Y0, Y0
+	VMOVAPS      Y4, Y1
+	VFNMADD231PS c3f318000<>+0(SB), Y0, Y1
+	VFNMADD231PS cb95e8083<>+0(SB), Y0, Y1
+	VMOVUPS      c39506967<>+0(SB), Y5
+	VFMADD213PS  c3ab743ce<>+0(SB), Y1, Y5
+	VFMADD213PS  c3c088908<>+0(SB), Y1, Y5
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Y1, Y5
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Y1, Y5
+	VFMADD213PS  c3f000000<>+0(SB), Y1, Y5
+	VMULPS       Y1, Y5, Y5
+	VFMADD213PS  Y1, Y1, Y5
+	VADDPS       c3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y0, Y0
+	VPSLLD       $0x17, Y0, Y0
+	VPADDD       Y0, Y5, Y5
+	VMOVUPS      cc2aeac4f<>+0(SB), Y0
+	VCMPPS       $0x11, Y0, Y4, Y0
+	VANDNPS      Y5, Y0, Y5
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Y4, Y0
+	VBLENDVPS    Y0, c7f800000<>+0(SB), Y5, Y5
+	VANDPS       Y3, Y5, Y5
+	VADDPS       Y5, Y2, Y2
+	VMASKMOVPS   Y5, Y3, (AX)
 
 done:
 	VEXTRACTF128 $0x01, Y2, X0
@@ -1259,10 +1493,10 @@ eight:
 	VMOVUPS     (CX), Y2
 	VSUBPS      Y0, Y2, Y2
 	VMULPS      Y1, Y2, Y2
-	VMOVUPS     (DX), Y3
-	VMOVUPS     (BX), Y4
-	VFMADD231PS Y2, Y3, Y4
-	VMOVUPS     Y4, (AX)
+	VMOVUPS     (BX), Y3
+	VMOVUPS     (DX), Y4
+	VFMADD231PS Y4, Y2, Y3
+	VMOVUPS     Y3, (AX)
 	ADDQ        $0x20, AX
 	ADDQ        $0x20, CX
 	ADDQ        $0x20, DX
@@ -1279,10 +1513,10 @@ rest:
 	VMASKMOVPS  (CX), Y2, Y3
 	VSUBPS      Y0, Y3, Y3
 	VMULPS      Y1, Y3, Y3
-	VMASKMOVPS  (DX), Y2, Y0
-	VMASKMOVPS  (BX), Y2, Y1
-	VFMADD231PS Y3, Y0, Y1
-	VMASKMOVPS  Y1, Y2, (AX)
+	VMASKMOVPS  (BX), Y2, Y0
+	VMASKMOVPS  (DX), Y2, Y1
+	VFMADD231PS Y1, Y3, Y0
+	VMASKMOVPS  Y0, Y2, (AX)
 
 done:
 	VZEROUPPER
@@ -1346,6 +1580,7 @@ rest:
 	VMASKMOVPS  (SI), Y4, Y0
 	VMULPS      Y0, Y6, Y6
 	VADDPS      Y6, Y2, Y2
+	VANDPS      Y4, Y5, Y5
 	VFMADD231PS Y6, Y5, Y3
 
 done:
@@ -1359,6 +1594,100 @@ done:
 	VHADDPS      X3, X3, X3
 	VHADDPS      X3, X3, X3
 	MOVSS        X3, s1+60(FP)
+	VZEROUPPER
+	RET
+
+// func rmsNormAVX2(y *float32, x *float32, gamma *float32, rstd float32, n int)
+// Requires: AVX
+TEXT ·rmsNormAVX2(SB), NOSPLIT, $0-40
+	VBROADCASTSS rstd+24(FP), Y0
+	MOVQ         y+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         gamma+16(FP), DX
+	MOVQ         n+32(FP), BX
+
+eight:
+	SUBQ    $0x08, BX
+	JLT     rest
+	VMOVUPS (CX), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS (DX), Y2
+	VMULPS  Y2, Y1, Y1
+	VMOVUPS Y1, (AX)
+	ADDQ    $0x20, AX
+	ADDQ    $0x20, CX
+	ADDQ    $0x20, DX
+	JMP     eight
+
+rest:
+	ADDQ       $0x08, BX
+	JZ         done
+	LEAQ       masks<>+32(SB), SI
+	SHLQ       $0x02, BX
+	SUBQ       BX, SI
+	VMOVUPS    (SI), Y1
+	VMASKMOVPS (CX), Y1, Y2
+	VMULPS     Y0, Y2, Y2
+	VMASKMOVPS (DX), Y1, Y0
+	VMULPS     Y0, Y2, Y2
+	VMASKMOVPS Y2, Y1, (AX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func rmsNormGradSumsAVX2(dgamma *float32, dy *float32, x *float32, gamma *float32, rstd float32, n int) float32
+// Requires: AVX, FMA3, SSE
+TEXT ·rmsNormGradSumsAVX2(SB), NOSPLIT, $0-52
+	VBROADCASTSS rstd+32(FP), Y0
+	MOVQ         dgamma+0(FP), AX
+	MOVQ         dy+8(FP), CX
+	MOVQ         x+16(FP), DX
+	MOVQ         gamma+24(FP), BX
+	MOVQ         n+40(FP), SI
+	VXORPS       Y1, Y1, Y1
+
+eight:
+	SUBQ        $0x08, SI
+	JLT         rest
+	VMOVUPS     (DX), Y2
+	VMOVUPS     (AX), Y3
+	VMULPS      Y0, Y2, Y2
+	VMOVUPS     (CX), Y4
+	VMULPS      Y4, Y2, Y2
+	VADDPS      Y2, Y3, Y3
+	VMOVUPS     Y3, (AX)
+	VMOVUPS     (BX), Y3
+	VFMADD231PS Y3, Y2, Y1
+	ADDQ        $0x20, AX
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	JMP         eight
+
+rest:
+	ADDQ        $0x08, SI
+	JZ          done
+	LEAQ        masks<>+32(SB), DI
+	SHLQ        $0x02, SI
+	SUBQ        SI, DI
+	VMOVUPS     (DI), Y2
+	VMASKMOVPS  (DX), Y2, Y3
+	VMASKMOVPS  (AX), Y2, Y4
+	VMULPS      Y0, Y3, Y3
+	VMASKMOVPS  (CX), Y2, Y0
+	VMULPS      Y0, Y3, Y3
+	VADDPS      Y3, Y4, Y4
+	VMASKMOVPS  Y4, Y2, (AX)
+	VMASKMOVPS  (BX), Y2, Y0
+	VFMADD231PS Y0, Y3, Y1
+
+done:
+	VEXTRACTF128 $0x01, Y1, X0
+	VADDPS       X0, X1, X1
+	VHADDPS      X1, X1, X1
+	VHADDPS      X1, X1, X1
+	MOVSS        X1, ret+48(FP)
 	VZEROUPPER
 	RET
 
@@ -1470,7 +1799,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func adamWAVX2(p *float32, grad *float32, m *float32, v *float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, keep float32, rate float32, root float32, eps float32, gscale float32, n int)
+// func adamWAVX2(p *float32, grad *float32, m *float32, v *float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, decay float32, rate float32, root float32, eps float32, gscale float32, n int)
 // Requires: AVX, FMA3
 TEXT ·adamWAVX2(SB), NOSPLIT, $0-80
 	MOVQ         p+0(FP), AX
@@ -1481,7 +1810,7 @@ TEXT ·adamWAVX2(SB), NOSPLIT, $0-80
 	VBROADCASTSS rest1+36(FP), Y1
 	VBROADCASTSS beta2+40(FP), Y2
 	VBROADCASTSS rest2+44(FP), Y3
-	VBROADCASTSS keep+48(FP), Y4
+	VBROADCASTSS decay+48(FP), Y4
 	VBROADCASTSS rate+52(FP), Y5
 	VBROADCASTSS root+56(FP), Y6
 	VBROADCASTSS eps+60(FP), Y7
@@ -1506,7 +1835,7 @@ eight:
 	VFMADD213PS  Y7, Y6, Y11
 	VDIVPS       Y11, Y10, Y10
 	VMOVUPS      (AX), Y9
-	VMULPS       Y4, Y9, Y9
+	VFNMADD231PS Y9, Y4, Y9
 	VFNMADD231PS Y10, Y5, Y9
 	VMOVUPS      Y9, (AX)
 	ADDQ         $0x20, AX
@@ -1537,7 +1866,7 @@ rest:
 	VFMADD213PS  Y7, Y6, Y0
 	VDIVPS       Y0, Y11, Y11
 	VMASKMOVPS   (AX), Y9, Y0
-	VMULPS       Y4, Y0, Y0
+	VFNMADD231PS Y0, Y4, Y0
 	VFNMADD231PS Y11, Y5, Y0
 	VMASKMOVPS   Y0, Y9, (AX)
 
