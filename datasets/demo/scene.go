@@ -110,6 +110,7 @@ var (
 	}
 	sizeWords   = [][3]string{{"small", "tiny", "little"}, {"large", "big", "huge"}}
 	groundWords = [][3]string{{"dark", "black", "dim"}, {"light", "white", "bright"}, {"striped", "banded", "lined"}}
+	placeWords  = []string{"on the left", "in the middle", "on the right"}
 	countWords  = []string{"one", "two", "three"}
 )
 
@@ -131,11 +132,11 @@ func (g group) phrase(rng *rand.Rand) string {
 // group, %[4]s the ground.
 var (
 	single = []string{
-		"%[1]s on the %[3]s of a %[4]s background",
-		"a %[4]s background with %[1]s on the %[3]s",
-		"there is on the %[3]s %[1]s, and the ground is %[4]s",
-		"on the %[3]s we see %[1]s over a %[4]s ground",
-		"the %[4]s scene shows %[1]s on its %[3]s",
+		"%[1]s %[3]s of a %[4]s background",
+		"a %[4]s background with %[1]s %[3]s",
+		"%[3]s we see %[1]s, and the ground is %[4]s",
+		"%[1]s over a %[4]s ground, %[3]s of it",
+		"the %[4]s scene shows %[1]s %[3]s",
 	}
 	double = []string{
 		"%[1]s on the left and %[2]s on the right of a %[4]s background",
@@ -152,7 +153,7 @@ var (
 func (s scene) caption(rng *rand.Rand) string {
 	ground := groundWords[s.ground][rng.IntN(3)]
 	if len(s.groups) == 1 {
-		return fmt.Sprintf(single[rng.IntN(len(single))], s.groups[0].phrase(rng), "", places[s.place], ground)
+		return fmt.Sprintf(single[rng.IntN(len(single))], s.groups[0].phrase(rng), "", placeWords[s.place], ground)
 	}
 	return fmt.Sprintf(double[rng.IntN(len(double))], s.groups[0].phrase(rng), s.groups[1].phrase(rng), "", ground)
 }
