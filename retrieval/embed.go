@@ -5,17 +5,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/onetrunk/onetrunk/datasets"
-	"github.com/onetrunk/onetrunk/internal/atomicfile"
-	"github.com/onetrunk/onetrunk/internal/strictjson"
 	"github.com/onetrunk/onetrunk/modalities"
 	"github.com/onetrunk/onetrunk/tokenizers"
 )
@@ -42,10 +37,11 @@ type EmbedOptions struct {
 	// PartitionRows is the number of input rows whose results make a
 	// partition of files, 0 for 100,000.
 	PartitionRows int
-	// MaxBad is the share of values that may be unreadable (though always
-	// one); more are an error.
+	// MaxBad is the share of the source's cells that may be unreadable: one
+	// is always allowed, but none when MaxBad is 0.
 	MaxBad float64
-	// Progress, if set, hears of input rows done.
+	// Progress, if set, hears of input rows done, first of those that an
+	// earlier call did.
 	Progress func(done, total int)
 }
 
@@ -56,15 +52,9 @@ type EmbedReport struct {
 	Vectors map[string]int `json:"vectors"`
 	// Done is the number of rows that an earlier call had embedded.
 	Done int `json:"already_done"`
-	Bad  int `json:"bad"`
-}
-
-// job is what DIR/embed.json says of the results beside it.
-type job struct {
-	Model         string `json:"model"`
-	Source        string `json:"source"`
-	Rows          int    `json:"rows"`
-	PartitionRows int    `json:"partition_rows"`
+	// Bad counts the values that could not be read, now or in an earlier call;
+	// one that occurs in several partitions counts in each.
+	Bad int `json:"bad"`
 }
 
 // inputRow is a row of the source with its item's id.
@@ -74,11 +64,13 @@ type inputRow struct {
 }
 
 // EmbedSource embeds every row of a source into a folder, in the order of the
-// input; a row with several modalities has a vector in each one's file. A
-// value that several rows of a partition share is embedded once. Partitions
-// appear whole or not at all: a second call embeds only what is missing, and
-// the results of another model or source are an error. Values that cannot be
-// read are listed in DIR/skipped.tsv.
+// input; a row with several modalities has a vector in each one's file, and
+// cells of modalities that the model lacks are passed over. A value that
+// several rows of a partition share is embedded once. Partitions appear whole
+// or not at all: a second call embeds only what is missing, and the results
+// of another model or of other rows are an error. Values that cannot be read
+// have no vector and are listed in DIR/skipped.tsv; that a file has changed
+// since is not noticed.
 func EmbedSource(ctx context.Context, m Embedder, src datasets.Source, dir string, o EmbedOptions) (EmbedReport, error) {
 	if o.Batch == 0 {
 		o.Batch = 64
@@ -88,17 +80,26 @@ func EmbedSource(ctx context.Context, m Embedder, src datasets.Source, dir strin
 	}
 	rows, digest := inputRows(src)
 	rep := EmbedReport{Rows: len(rows), Vectors: map[string]int{}}
-	if err := claim(dir, job{m.Fingerprint(), digest, len(rows), o.PartitionRows}); err != nil {
+	if m.Fingerprint() == "" {
+		return rep, errors.New("the model has not been saved: nothing tells its embeddings from another's")
+	}
+	if err := claim(dir, state{m.Fingerprint(), digest, len(rows), o.PartitionRows}); err != nil {
 		return rep, err
 	}
-	e := &embedding{m: m, src: src, dir: dir, o: o, rep: &rep, allowed: max(1, int(o.MaxBad*float64(countCells(m, rows))))}
+	e := &embedding{m: m, src: src, dir: dir, o: o, rep: &rep, reasons: readSkipped(dir)}
+	if o.MaxBad > 0 {
+		e.allowed = max(1, int(o.MaxBad*float64(countCells(m, rows))))
+	}
 	parts := (len(rows) + o.PartitionRows - 1) / o.PartitionRows
 	width := len(fmt.Sprint(max(parts-1, 0)))
 	for i := range parts {
 		lo := i * o.PartitionRows
 		hi := min(lo+o.PartitionRows, len(rows))
 		if err := e.partition(ctx, fmt.Sprintf("%0*d", width, i), rows[lo:hi], lo); err != nil {
-			return rep, errors.Join(err, e.list())
+			if failed := e.list(); failed != nil {
+				err = fmt.Errorf("%w; and %w", err, failed)
+			}
+			return rep, err
 		}
 	}
 	return rep, e.list()
@@ -138,30 +139,20 @@ func countCells(m Embedder, rows []inputRow) (n int) {
 }
 
 // claim makes a folder this job's, or finds that it is.
-func claim(dir string, j job) error {
-	path := filepath.Join(dir, "embed.json")
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		data, err := json.MarshalIndent(j, "", "  ")
-		if err != nil {
-			return err
-		}
-		return atomicfile.WriteBytes(path, append(data, '\n'))
-	}
+func claim(dir string, want state) error {
+	have, err := readState(dir)
 	if err != nil {
 		return err
 	}
-	var have job
-	if err := strictjson.Unmarshal(path, data, &have); err != nil {
-		return err
-	}
 	switch {
-	case have.Model != j.Model:
-		return fmt.Errorf("%s holds embeddings of another model (%s, this is %s): take another folder", dir, have.Model, j.Model)
-	case have != j:
-		return fmt.Errorf("%s holds embeddings of another source or partition size: take another folder", dir)
+	case have == want:
+		return nil
+	case have == state{}:
+		return want.write(dir)
+	case have.Model != want.Model:
+		return fmt.Errorf("%s holds embeddings of another model (%s, this is %s): take another folder", dir, have.Model, want.Model)
 	}
-	return nil
+	return fmt.Errorf("%s holds embeddings of another source or partition size: take another folder", dir)
 }
 
 // embedding is an EmbedSource in progress.
@@ -173,37 +164,56 @@ type embedding struct {
 	rep     *EmbedReport
 	bad     []datasets.BadRow
 	allowed int
+	reasons map[datasets.Cell]string // of what an earlier call skipped
 }
 
-// place is a value's vector: its modality and row in that modality's file, -1
-// while (or if ever) it has none.
+// place is a value, where it first occurs, and its vector; nil while (or if
+// ever) it has none.
 type place struct {
 	cell datasets.Cell
 	line int
 	item string
-	row  int64
 	z    []float32
 }
 
 // partition embeds some rows, unless that has been done.
 func (e *embedding) partition(ctx context.Context, part string, in []inputRow, before int) error {
-	if rows, err := readMetadata(metadataPath(e.dir, part)); err == nil && len(rows) == len(in) {
-		for _, r := range rows {
-			for name, at := range r.rows {
-				if at >= 0 {
-					e.rep.Vectors[name]++
-				}
-			}
-		}
-		e.rep.Done += len(in)
-		e.progress(before + len(in))
-		return nil
-	}
 	places, order := e.places(in)
+	if t, err := readTable(metadataPath(e.dir, part)); err == nil && t.n == len(in) && t.hasVectors(e.dir, part, e.m.Dim()) {
+		return e.recall(t, in, order)
+	}
+	e.progress(before)
 	if err := e.embed(ctx, order, before, len(in)); err != nil {
 		return err
 	}
 	return e.write(part, in, places)
+}
+
+// recall counts what an earlier call did.
+func (e *embedding) recall(t *table, in []inputRow, order []*place) error {
+	e.rep.Done += len(in)
+	embedded := map[datasets.Cell]bool{}
+	for i, r := range in {
+		for _, c := range r.Cells {
+			if col := t.cells[c.Modality]; col != nil && col.row[i] >= 0 {
+				embedded[c] = true
+				e.rep.Vectors[c.Modality]++
+			}
+		}
+	}
+	for _, p := range order {
+		if embedded[p.cell] {
+			continue
+		}
+		why := e.reasons[p.cell]
+		if why == "" {
+			why = "could not be read by an earlier run"
+		}
+		if err := e.skip(p, errors.New(why)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // places finds the different values of some rows. order has each once, in the
@@ -213,7 +223,7 @@ func (e *embedding) places(in []inputRow) (places map[datasets.Cell]*place, orde
 	for _, r := range in {
 		for _, c := range r.Cells {
 			if places[c] == nil && slices.Contains(e.m.Modalities(), c.Modality) {
-				places[c] = &place{cell: c, line: r.Line, item: r.id, row: -1}
+				places[c] = &place{cell: c, line: r.Line, item: r.id}
 				order = append(order, places[c])
 			}
 		}
@@ -250,8 +260,14 @@ func (e *embedding) embed(ctx context.Context, order []*place, before, rows int)
 			return err
 		}
 		dim := e.m.Dim()
+		if len(z) != len(b.tokens)*dim {
+			return fmt.Errorf("the model returned %d values for %d vectors of %d", len(z), len(b.tokens), dim)
+		}
 		for i, p := range b.places {
 			p.z = z[i*dim : (i+1)*dim]
+			if !isUnit(p.z) {
+				return fmt.Errorf("%s %.200q (%s): the model's vector is not of unit length", name, p.cell.Ref, p.item)
+			}
 		}
 		b.tokens, b.places = nil, nil
 		return nil
@@ -298,52 +314,47 @@ func (e *embedding) progress(done int) {
 	}
 }
 
-// skip notes a value that cannot be read.
-func (e *embedding) skip(p *place, why error) error {
-	e.bad = append(e.bad, datasets.BadRow{Item: p.item, Line: p.line, Cell: p.cell, Err: why})
-	e.rep.Bad++
-	if e.rep.Bad > e.allowed {
-		return fmt.Errorf("%s: %d values could not be read, at most %d may (--max-bad); the last: %w", e.src.Name(), e.rep.Bad, e.allowed, why)
+// splitOf returns the split in a source's name: "test" of "photos.tsv#test".
+func splitOf(name string) string {
+	at := strings.LastIndexByte(name, '#')
+	if at < 0 || strings.ContainsAny(name[at:], `/\`) {
+		return ""
 	}
-	return nil
+	return name[at+1:]
 }
 
-// list writes the values that could not be read.
-func (e *embedding) list() error {
-	if len(e.bad) == 0 {
-		return nil
-	}
-	return datasets.WriteBad(filepath.Join(e.dir, "skipped.tsv"), e.bad)
-}
-
-// write puts a partition's files out, the metadata last: where it is, the
-// partition is whole.
+// write puts a partition's files out: the vectors, the list of what has none,
+// and last the metadata.
 func (e *embedding) write(part string, in []inputRow, places map[datasets.Cell]*place) error {
-	vectors := map[string][]float32{}
-	rows := make([]row, len(in))
+	split := splitOf(e.src.Name())
+	t := newTable(len(in), e.m.Modalities())
+	vectors := map[string][][]float32{}
 	for i, r := range in {
-		out := row{id: r.id, lang: r.Lang, paths: map[string]string{}, rows: map[string]int64{}}
-		for _, name := range e.m.Modalities() {
-			out.rows[name] = -1
-		}
+		t.id[i], t.split[i], t.lang[i] = r.id, split, r.Lang
 		for _, c := range r.Cells {
-			if m, err := modalities.Lookup(c.Modality); err == nil && m.Inline() {
-				out.caption = c.Ref
+			inline := false
+			if m, err := modalities.Lookup(c.Modality); err == nil {
+				inline = m.Inline()
+			}
+			if inline {
+				t.caption[i] = c.Ref
 			} else {
-				out.paths[c.Modality] = c.Ref
+				t.column(c.Modality).path[i] = c.Ref
 			}
 			if p := places[c]; p != nil && p.z != nil {
-				out.rows[c.Modality] = int64(len(vectors[c.Modality]) / e.m.Dim())
-				vectors[c.Modality] = append(vectors[c.Modality], p.z...)
-				e.rep.Vectors[c.Modality]++
+				t.column(c.Modality).row[i] = int64(len(vectors[c.Modality]))
+				vectors[c.Modality] = append(vectors[c.Modality], p.z)
 			}
 		}
-		rows[i] = out
 	}
 	for name, z := range vectors {
-		if err := writeNPY(vectorsPath(e.dir, name, part), z, e.m.Dim()); err != nil {
+		e.rep.Vectors[name] += len(z)
+		if err := writeNPY(vectorsPath(e.dir, name, part), e.m.Dim(), z); err != nil {
 			return err
 		}
 	}
-	return writeMetadata(metadataPath(e.dir, part), e.m.Modalities(), rows)
+	if err := e.list(); err != nil {
+		return err
+	}
+	return t.write(metadataPath(e.dir, part))
 }

@@ -153,7 +153,7 @@ func TestEmbedSourceKeepsTheOrder(t *testing.T) {
 	}
 	row := 0
 	for part := range 4 {
-		z, dim, err := readNPY(vectorsPath(dir, "words", fmt.Sprint(part)))
+		z, dim, _, err := openNPY(vectorsPath(dir, "words", fmt.Sprint(part)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -247,12 +247,12 @@ func TestEmbedSourceSkipsAndLists(t *testing.T) {
 	if err != nil || r.Bad != 2 || bytes.Count(list, []byte("damaged")) != 2 || !bytes.Contains(list, []byte("bad120.blob")) {
 		t.Errorf("%d bad values, list %q (%v)", r.Bad, list, err)
 	}
-	rows, err := readMetadata(metadataPath(dir, "0"))
+	table, err := readTable(metadataPath(dir, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if rows[4].rows["blob"] != -1 || rows[4].rows["words"] != 4 {
-		t.Errorf("row 4 points at %v", rows[4].rows)
+	if blob, words := table.cells["blob"].row[4], table.cells["words"].row[4]; blob != -1 || words != 4 {
+		t.Errorf("row 4 points at blob %d and words %d", blob, words)
 	}
 	dir = t.TempDir()
 	if _, err := EmbedSource(t.Context(), &hashing{fingerprint: "m"}, src, dir, EmbedOptions{MaxBad: 0.001}); err == nil || !strings.Contains(err.Error(), "--max-bad") {

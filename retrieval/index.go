@@ -4,11 +4,13 @@
 package retrieval
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"sync"
 
+	"github.com/onetrunk/onetrunk/internal/mapfile"
 	"github.com/onetrunk/onetrunk/internal/par"
 	"github.com/onetrunk/onetrunk/tensor"
 )
@@ -19,9 +21,10 @@ type Entry struct {
 	Modality string `json:"modality"`
 	// Path is the file of a value, Text the caption that stands beside it or
 	// that it is.
-	Path string `json:"path"`
-	Text string `json:"text"`
-	Lang string `json:"lang,omitempty"`
+	Path  string `json:"path"`
+	Text  string `json:"text"`
+	Lang  string `json:"lang,omitempty"`
+	Split string `json:"split,omitempty"`
 }
 
 // Hit is an answer: an entry and its cosine to the query.
@@ -31,19 +34,32 @@ type Hit struct {
 }
 
 // Index holds unit vectors with their entries. Any number of goroutines may
-// search it; adding needs it alone.
+// search it; adding and closing need it alone.
 type Index struct {
+	// Model is the fingerprint of the weights that made the vectors, "" where
+	// it is not known.
+	Model string
+
 	dim      int
 	segments map[string]*segment // by modality
 	names    []string            // of the segments, sorted
+	files    []*mapfile.File     // that vectors lie in
 	pool     *par.Pool
 	scratch  sync.Pool // *search
 }
 
-// segment is the vectors [n, E] of one modality.
+// segment is the vectors of one modality.
 type segment struct {
+	chunks []chunk
+	n      int
+}
+
+// chunk is vectors [n, E] that lie together in memory.
+type chunk struct {
 	vectors []float32
 	entries []Entry
+	mapped  bool // the vectors lie in a file
+	first   int  // place of the first one in its segment
 }
 
 // NewIndex makes an empty index of vectors of dim values, searched by the
@@ -54,15 +70,31 @@ func NewIndex(dim, threads int) *Index {
 	return ix
 }
 
+// Close ends the goroutines that search and gives back the files that vectors
+// lie in. The index must not be used afterwards; answers stay good.
+func (ix *Index) Close() error {
+	ix.pool.Close()
+	var err error
+	for _, f := range ix.files {
+		err = errors.Join(err, f.Close())
+	}
+	ix.files, ix.segments, ix.names = nil, nil, nil
+	return err
+}
+
 // Dim returns the length of the vectors.
 func (ix *Index) Dim() int { return ix.dim }
+
+// Modalities lists those that the index has vectors of, sorted. The caller
+// must not change the list.
+func (ix *Index) Modalities() []string { return ix.names }
 
 // Len returns the number of vectors of a modality, of all for "".
 func (ix *Index) Len(modality string) int {
 	n := 0
 	for name, s := range ix.segments {
 		if modality == "" || name == modality {
-			n += len(s.entries)
+			n += s.n
 		}
 	}
 	return n
@@ -74,22 +106,48 @@ func (ix *Index) Add(vectors []float32, entries []Entry) error {
 	if len(vectors) != len(entries)*ix.dim {
 		return fmt.Errorf("%d values for %d vectors of %d", len(vectors), len(entries), ix.dim)
 	}
-	for i := range entries {
-		var norm float64
-		for _, v := range vectors[i*ix.dim : (i+1)*ix.dim] {
-			norm += float64(v) * float64(v)
-		}
-		if !(math.Abs(norm-1) < 1e-3) {
-			return fmt.Errorf("vector %d (%s %s) has length %g, expected 1", i, entries[i].Modality, entries[i].ID, math.Sqrt(norm))
-		}
+	if err := ix.check(vectors, entries); err != nil {
+		return err
 	}
-	for i, e := range entries {
-		s := ix.segment(e.Modality)
-		s.vectors = append(s.vectors, vectors[i*ix.dim:(i+1)*ix.dim]...)
-		s.entries = append(s.entries, e)
+	for lo := 0; lo < len(entries); {
+		hi := lo + 1
+		for hi < len(entries) && entries[hi].Modality == entries[lo].Modality {
+			hi++
+		}
+		ix.segment(entries[lo].Modality).add(chunk{vectors: vectors[lo*ix.dim : hi*ix.dim], entries: entries[lo:hi]})
+		lo = hi
 	}
 	return nil
 }
+
+// check finds the first vector that is not of unit length.
+func (ix *Index) check(vectors []float32, entries []Entry) error {
+	row := func(i int) []float32 { return vectors[i*ix.dim : (i+1)*ix.dim] }
+	pieces := (len(entries) + block - 1) / block
+	wrong := make([]int, pieces) // the first in each piece, plus one
+	ix.pool.For(pieces, func(_, piece int) {
+		for i := piece * block; i < min((piece+1)*block, len(entries)) && wrong[piece] == 0; i++ {
+			if !isUnit(row(i)) {
+				wrong[piece] = i + 1
+			}
+		}
+	})
+	if p := slices.IndexFunc(wrong, func(i int) bool { return i > 0 }); p >= 0 {
+		i := wrong[p] - 1
+		return fmt.Errorf("vector %d (%s %s) has length %g, expected 1", i, entries[i].Modality, entries[i].ID, math.Sqrt(square(row(i))))
+	}
+	return nil
+}
+
+// square returns the sum of the squares of v's values.
+func square(v []float32) (sum float64) {
+	for _, x := range v {
+		sum += float64(x) * float64(x)
+	}
+	return sum
+}
+
+func isUnit(v []float32) bool { return math.Abs(square(v)-1) < 1e-3 } // false of NaN
 
 func (ix *Index) segment(modality string) *segment {
 	s, ok := ix.segments[modality]
@@ -100,6 +158,22 @@ func (ix *Index) segment(modality string) *segment {
 		slices.Sort(ix.names)
 	}
 	return s
+}
+
+// add appends vectors: a copy of them, or those of a file as they lie.
+func (s *segment) add(c chunk) {
+	c.first = s.n
+	s.n += len(c.entries)
+	if last := len(s.chunks) - 1; !c.mapped && last >= 0 && !s.chunks[last].mapped {
+		have := &s.chunks[last]
+		have.vectors = append(have.vectors, c.vectors...)
+		have.entries = append(have.entries, c.entries...)
+		return
+	}
+	if !c.mapped {
+		c.vectors, c.entries = slices.Clone(c.vectors), slices.Clone(c.entries)
+	}
+	s.chunks = append(s.chunks, c)
 }
 
 // Options says what is searched.
@@ -114,11 +188,15 @@ type Options struct {
 }
 
 // Search appends to hits the best K entries for a query of dim values, best
-// first; entries that score the same stand in the order in which they were
-// added. It allocates nothing but the answers.
+// first. Entries that score the same stand in the order of their modalities'
+// names and within one in the order in which they were added. Where hits has
+// room for K more, nothing is allocated.
 func (ix *Index) Search(hits []Hit, query []float32, o Options) ([]Hit, error) {
 	if len(query) != ix.dim {
 		return hits, fmt.Errorf("a query of %d values in an index of %d", len(query), ix.dim)
+	}
+	if sum := square(query); math.IsNaN(sum) || math.IsInf(sum, 0) {
+		return hits, errors.New("a query with values that are not finite")
 	}
 	if o.Modality != "" && ix.segments[o.Modality] == nil {
 		return hits, fmt.Errorf("the index has %v, not %q", ix.names, o.Modality)
@@ -143,8 +221,8 @@ type search struct {
 	ix      *Index
 	query   []float32
 	o       Options
-	seg     *segment
-	order   int // of seg among the segments
+	chunk   *chunk
+	order   int // of its segment among the segments
 	workers []worker
 	best    []candidate
 	piece   func(worker, piece int)
@@ -186,8 +264,11 @@ func (s *search) run(ix *Index, query []float32, o Options) {
 	}
 	for i, name := range ix.names {
 		if o.Modality == "" || o.Modality == name {
-			s.seg, s.order = ix.segments[name], i
-			ix.pool.For((len(s.seg.entries)+block-1)/block, s.piece)
+			chunks := ix.segments[name].chunks
+			for j := range chunks {
+				s.chunk, s.order = &chunks[j], i
+				ix.pool.For((len(s.chunk.entries)+block-1)/block, s.piece)
+			}
 		}
 	}
 	s.best = s.best[:0]
@@ -201,22 +282,22 @@ func (s *search) run(ix *Index, query []float32, o Options) {
 		return 1 // no two candidates are equal
 	})
 	s.best = s.best[:min(o.K, len(s.best))]
-	s.ix, s.query, s.seg, s.o = nil, nil, nil, Options{}
+	s.ix, s.query, s.chunk, s.o = nil, nil, nil, Options{}
 }
 
 // scan scores a block of rows and keeps the best.
 func (s *search) scan(w, piece int) {
-	wk, e := &s.workers[w], s.ix.dim
+	wk, c, e := &s.workers[w], s.chunk, s.ix.dim
 	lo := piece * block
-	hi := min(lo+block, len(s.seg.entries))
-	tensor.DotRows(wk.scores[:hi-lo], s.seg.vectors[lo*e:hi*e], s.query)
+	hi := min(lo+block, len(c.entries))
+	tensor.DotRows(wk.scores[:hi-lo], c.vectors[lo*e:hi*e], s.query)
 	for i, score := range wk.scores[:hi-lo] {
-		c := candidate{score, s.order, lo + i, &s.seg.entries[lo+i]}
-		if len(wk.heap) == s.o.K && !better(c, wk.heap[0]) {
+		it := candidate{score, s.order, c.first + lo + i, &c.entries[lo+i]}
+		if len(wk.heap) == s.o.K && !better(it, wk.heap[0]) {
 			continue
 		}
-		if s.o.Filter == nil || s.o.Filter(c.entry) {
-			wk.push(c, s.o.K)
+		if s.o.Filter == nil || s.o.Filter(it.entry) {
+			wk.push(it, s.o.K)
 		}
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -146,25 +144,6 @@ func TestSearchFromManyGoroutines(t *testing.T) {
 	wg.Wait()
 }
 
-func TestSaveAndOpen(t *testing.T) {
-	rng := rand.New(rand.NewPCG(3, 1))
-	ix, _, _ := mixed(t, rng, 300, 16, 1)
-	dir := t.TempDir()
-	if err := ix.Save(dir); err != nil {
-		t.Fatal(err)
-	}
-	again, err := Open(dir, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	query := units(rng, 1, 16)
-	want, _ := ix.Search(nil, query, Options{K: 300})
-	got, err := again.Search(nil, query, Options{K: 300})
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("a saved index answers differently (%v)", err)
-	}
-}
-
 func TestMistakes(t *testing.T) {
 	ix := NewIndex(3, 1)
 	if err := ix.Add([]float32{1, 0, 0, 0.5, 0, 0}, []Entry{{Modality: "a"}, {Modality: "a"}}); err == nil || ix.Len("") != 0 {
@@ -182,100 +161,4 @@ func TestMistakes(t *testing.T) {
 	if _, err := ix.Search(nil, []float32{1, 0, 0}, Options{Modality: "b"}); err == nil || !strings.Contains(err.Error(), `"b"`) {
 		t.Errorf("an unknown modality: %v", err)
 	}
-}
-
-// TestDamagedFolders opens folders in which a file is cut off, missing,
-// another one's or nonsense.
-func TestDamagedFolders(t *testing.T) {
-	rng := rand.New(rand.NewPCG(4, 1))
-	ix, _, _ := mixed(t, rng, 60, 8, 1)
-
-	for name, c := range map[string]struct {
-		damage func(dir string) error
-		want   string
-	}{
-		"empty":           {func(dir string) error { return os.RemoveAll(filepath.Join(dir, "metadata")) }, "no embeddings"},
-		"missing vectors": {func(dir string) error { return os.Remove(vectorsPath(dir, "image", "0")) }, "image_emb_0.npy"},
-		"cut off":         {func(dir string) error { return os.Truncate(vectorsPath(dir, "text", "0"), 200) }, "text_emb_0.npy"},
-		"cut header":      {func(dir string) error { return os.Truncate(vectorsPath(dir, "text", "0"), 20) }, "text_emb_0.npy"},
-		"no parquet":      {func(dir string) error { return os.WriteFile(metadataPath(dir, "0"), []byte("PAR1junkPAR1"), 0o644) }, "metadata_0.parquet"},
-		"fewer vectors":   {func(dir string) error { return writeNPY(vectorsPath(dir, "audio", "0"), units(rng, 3, 8), 8) }, "audio_emb_0.npy"},
-		"more vectors":    {func(dir string) error { return writeNPY(vectorsPath(dir, "audio", "0"), units(rng, 60, 8), 8) }, "audio_emb_0.npy"},
-		"other dimension": {func(dir string) error {
-			return writeNPY(vectorsPath(dir, "text", "0"), units(rng, ix.Len("text"), 4), 4)
-		}, "text_emb_0.npy"},
-	} {
-		dir := t.TempDir()
-		if err := ix.Save(dir); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.damage(dir); err != nil {
-			t.Fatal(err)
-		}
-		_, err := Open(dir, 1)
-		if c.want == "" {
-			if err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-			continue
-		}
-		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%s: error %v, want one line that names %s", name, err, c.want)
-		}
-	}
-}
-
-// BenchmarkSearch measures a query of 100,000 x 512 beside reading the matrix
-// once; the ratio is the figure to watch.
-func BenchmarkSearch(b *testing.B) {
-	const n, dim = 100000, 512
-	rng := rand.New(rand.NewPCG(1, 1))
-	vectors := units(rng, n, dim)
-	entries := make([]Entry, n)
-	for i := range entries {
-		entries[i].Modality = "image"
-	}
-	ix := NewIndex(dim, 0)
-	if err := ix.Add(vectors, entries); err != nil {
-		b.Fatal(err)
-	}
-	query := units(rng, 1, dim)
-	hits := make([]Hit, 0, 10)
-	b.Run("query", func(b *testing.B) {
-		b.ReportAllocs()
-		b.SetBytes(4 * n * dim)
-		for b.Loop() {
-			hits, _ = ix.Search(hits[:0], query, Options{})
-		}
-	})
-	b.Run("read", func(b *testing.B) {
-		b.SetBytes(4 * n * dim)
-		for b.Loop() {
-			readOnce(ix)
-		}
-	})
-}
-
-// readOnce reads all vectors from memory with all threads: the sum of one
-// value of each cache line, which the processor must fetch whole.
-func readOnce(ix *Index) (total float32) {
-	s := ix.segments["image"]
-	const rows = 4 * block
-	pieces := (len(s.entries) + rows - 1) / rows
-	sums := make([]float32, pieces)
-	ix.pool.For(pieces, func(_, i int) {
-		var a, b, c, d float32
-		v := s.vectors[i*rows*ix.dim : min((i+1)*rows, len(s.entries))*ix.dim]
-		for j := 0; j+64 <= len(v); j += 64 {
-			a += v[j]
-			b += v[j+16]
-			c += v[j+32]
-			d += v[j+48]
-		}
-		sums[i] = a + b + c + d
-	})
-	for _, v := range sums {
-		total += v
-	}
-	return total
 }

@@ -20,35 +20,59 @@ type Library struct {
 }
 
 // NewLibrary makes a library with an empty index.
-func NewLibrary(m Embedder) *Library { return &Library{Model: m, Index: NewIndex(m.Dim(), 0)} }
+func NewLibrary(m Embedder) *Library {
+	ix := NewIndex(m.Dim(), 0)
+	ix.Model = m.Fingerprint()
+	return &Library{m, ix}
+}
 
-// OpenLibrary opens a folder that mmembed embed or Save wrote, for a model of
-// the same dimension.
+// OpenLibrary opens a folder that mmembed embed or Save wrote with the same
+// model; another model's is an error.
 func OpenLibrary(m Embedder, dir string) (*Library, error) {
 	ix, err := Open(dir, 0)
 	if err != nil {
 		return nil, err
 	}
-	if ix.Dim() != m.Dim() {
+	switch {
+	case ix.Model != "" && m.Fingerprint() != "" && ix.Model != m.Fingerprint():
+		ix.Close()
+		return nil, fmt.Errorf("%s: embeddings of another model (%s, this is %s)", dir, ix.Model, m.Fingerprint())
+	case ix.Dim() != m.Dim():
+		ix.Close()
 		return nil, fmt.Errorf("%s: vectors of %d values, the model makes %d", dir, ix.Dim(), m.Dim())
 	}
 	return &Library{m, ix}, nil
 }
 
+// Save writes the index as a folder of embeddings, which must not hold any
+// yet.
+func (l *Library) Save(dir string) error { return l.Index.Save(dir) }
+
+// Close gives back what the index holds.
+func (l *Library) Close() error { return l.Index.Close() }
+
 // Embed returns the unit vector [E] of a decoded value.
 func (l *Library) Embed(ctx context.Context, modality string, v modalities.Value) ([]float32, error) {
-	p, err := l.Model.Processor(modality)
+	t, err := l.tokens(modality, v)
 	if err != nil {
 		return nil, err
-	}
-	t, err := p.Tokenize(v)
-	if err != nil {
-		return nil, err
-	}
-	if err := l.Model.Check(modality, t); err != nil {
-		return nil, fmt.Errorf("%s: %w", modality, err)
 	}
 	return l.Model.Embed(ctx, modality, []tokenizers.Tokens{t})
+}
+
+// tokens turns a value into tokens that the model takes.
+func (l *Library) tokens(modality string, v modalities.Value) (t tokenizers.Tokens, err error) {
+	p, err := l.Model.Processor(modality)
+	if err != nil {
+		return t, err
+	}
+	if t, err = p.Tokenize(v); err == nil {
+		err = l.Model.Check(modality, t)
+	}
+	if err != nil {
+		return t, fmt.Errorf("%s: %w", modality, err)
+	}
+	return t, nil
 }
 
 // EmbedReader returns the vector of an encoded value: the bytes of a file, or
@@ -89,21 +113,24 @@ func (l *Library) EmbedFile(ctx context.Context, modality, path string) (vector 
 }
 
 // Add embeds values of one modality and adds them with their entries, whose
-// Modality is set.
+// Modality is set. On an error nothing is added.
 func (l *Library) Add(ctx context.Context, modality string, values []modalities.Value, entries []Entry) error {
 	if len(values) != len(entries) {
 		return fmt.Errorf("%d values and %d entries", len(values), len(entries))
 	}
-	var all []float32
+	batch := make([]tokenizers.Tokens, len(values))
 	for i, v := range values {
-		z, err := l.Embed(ctx, modality, v)
-		if err != nil {
+		var err error
+		if batch[i], err = l.tokens(modality, v); err != nil {
 			return fmt.Errorf("%s: %w", entries[i].ID, err)
 		}
-		all = append(all, z...)
 		entries[i].Modality = modality
 	}
-	return l.Index.Add(all, entries)
+	vectors, err := l.Model.Embed(ctx, modality, batch)
+	if err != nil {
+		return err
+	}
+	return l.Index.Add(vectors, entries)
 }
 
 // Search returns the best entries for a query vector.

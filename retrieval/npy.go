@@ -1,42 +1,49 @@
 package retrieval
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"regexp"
 	"strconv"
+	"unsafe"
 
 	"github.com/onetrunk/onetrunk/internal/atomicfile"
+	"github.com/onetrunk/onetrunk/internal/mapfile"
 )
 
 // The .npy format, version 1.0: a magic string, the length of a header that
 // is a Python dictionary, and the values. Only little-endian float32 [n, E]
 // in C order is written and read.
+// https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 const npyMagic = "\x93NUMPY\x01\x00"
 
-// writeNPY writes vectors [n, dim], whole or not at all.
-func writeNPY(path string, vectors []float32, dim int) error {
+// writeNPY writes vectors, each of dim values, as [len(vectors), dim], whole
+// or not at all.
+func writeNPY(path string, dim int, vectors [][]float32) error {
 	return atomicfile.Write(path, func(w io.Writer) error {
-		header := fmt.Sprintf("{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }", len(vectors)/dim, dim)
+		header := fmt.Sprintf("{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }", len(vectors), dim)
 		for (len(npyMagic)+2+len(header)+1)%64 != 0 {
 			header += " "
 		}
 		header += "\n"
-		if _, err := io.WriteString(w, npyMagic); err != nil {
+		head := binary.LittleEndian.AppendUint16([]byte(npyMagic), uint16(len(header)))
+		if _, err := w.Write(append(head, header...)); err != nil {
 			return err
 		}
-		if err := binary.Write(w, binary.LittleEndian, uint16(len(header))); err != nil {
-			return err
+		buf := make([]byte, 0, 4*dim)
+		for _, v := range vectors {
+			buf = buf[:0]
+			for _, x := range v {
+				buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(x))
+			}
+			if _, err := w.Write(buf); err != nil {
+				return err
+			}
 		}
-		if _, err := io.WriteString(w, header); err != nil {
-			return err
-		}
-		return binary.Write(w, binary.LittleEndian, vectors)
+		return nil
 	})
 }
 
@@ -45,36 +52,59 @@ var (
 	npyDescr = regexp.MustCompile(`'descr': '([^']*)'`)
 )
 
-// readNPY reads vectors [n, dim].
-func readNPY(path string) (vectors []float32, dim int, err error) {
-	f, err := os.Open(path)
+// openNPY opens vectors [n, dim]. They lie in the file, which is to be closed
+// when they are no longer used, and must not be changed.
+func openNPY(path string) (vectors []float32, dim int, f *mapfile.File, err error) {
+	f, err = mapfile.Open(path)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, nil, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
+	vectors, dim, err = parseNPY(f.Data)
 	if err != nil {
-		return nil, 0, err
+		f.Close()
+		return nil, 0, nil, fmt.Errorf("%s: %w", path, err)
 	}
-	r := bufio.NewReaderSize(f, 1<<20)
-	head := make([]byte, len(npyMagic)+2)
-	if _, err := io.ReadFull(r, head); err != nil || !bytes.HasPrefix(head, []byte(npyMagic)) {
-		return nil, 0, fmt.Errorf("%s: not a .npy file of version 1.0", path)
+	return vectors, dim, f, nil
+}
+
+// parseNPY finds vectors [n, dim] in the bytes of a file, without a copy
+// where the processor reads them as they are.
+func parseNPY(data []byte) (vectors []float32, dim int, err error) {
+	start := len(npyMagic) + 2
+	if len(data) < start || !bytes.HasPrefix(data, []byte(npyMagic)) {
+		return nil, 0, fmt.Errorf("not a .npy file of version 1.0")
 	}
-	header := make([]byte, binary.LittleEndian.Uint16(head[len(npyMagic):]))
-	if _, err := io.ReadFull(r, header); err != nil {
-		return nil, 0, fmt.Errorf("%s: cut off in its header", path)
+	length := int(binary.LittleEndian.Uint16(data[len(npyMagic):]))
+	if len(data) < start+length {
+		return nil, 0, fmt.Errorf("cut off in its header")
 	}
+	header, values := data[start:start+length], data[start+length:]
 	descr, shape := npyDescr.FindSubmatch(header), npyShape.FindSubmatch(header)
 	if descr == nil || string(descr[1]) != "<f4" || shape == nil || bytes.Contains(header, []byte("'fortran_order': True")) {
-		return nil, 0, fmt.Errorf("%s: expected float32 values [n, E] in C order, found %s", path, bytes.TrimSpace(header))
+		return nil, 0, fmt.Errorf("expected float32 values [n, E] in C order, found %.200q", bytes.TrimSpace(header))
 	}
 	n, errN := strconv.Atoi(string(shape[1]))
 	dim, errD := strconv.Atoi(string(shape[2]))
-	size := info.Size() - int64(len(head)+len(header))
-	if errN != nil || errD != nil || dim < 1 || int64(n) > math.MaxInt64/4/int64(dim) || size != 4*int64(n)*int64(dim) {
-		return nil, 0, fmt.Errorf("%s: %d bytes of values, expected those of float32 [%s, %s]", path, size, shape[1], shape[2])
+	if errN != nil || errD != nil || dim < 1 || n > math.MaxInt/4/dim || len(values) != 4*n*dim {
+		return nil, 0, fmt.Errorf("%d bytes of values, expected those of float32 [%s, %s]", len(values), shape[1], shape[2])
 	}
-	vectors = make([]float32, n*dim)
-	return vectors, dim, binary.Read(r, binary.LittleEndian, vectors)
+	return floats(values), dim, nil
+}
+
+var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
+
+// floats returns bytes as the little-endian float32 values that they are.
+func floats(data []byte) []float32 {
+	n := len(data) / 4
+	if n == 0 {
+		return nil
+	}
+	if p := unsafe.Pointer(unsafe.SliceData(data)); littleEndian && uintptr(p)%4 == 0 {
+		return unsafe.Slice((*float32)(p), n)
+	}
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
+	}
+	return x
 }
