@@ -59,20 +59,24 @@ func sumSquaresGo(x *float32, n int) (s float64) {
 	return s
 }
 
-// sumGo returns the sum of x[i].
-func sumGo(x *float32, n int) (s float32) {
+// sumGo returns the sum of x[i]. One sum of all in float32 would be too coarse
+// for the mean of a long row; the assembly has 32.
+func sumGo(x *float32, n int) float32 {
+	var s float64
 	for _, v := range slice(x, n) {
-		s += v
+		s += float64(v)
 	}
-	return s
+	return float32(s)
 }
 
 // sumDevGo returns the sum of (x[i] - mean)^2.
-func sumDevGo(x *float32, mean float32, n int) (s float32) {
+func sumDevGo(x *float32, mean float32, n int) float32 {
+	var s float64
 	for _, v := range slice(x, n) {
-		s += (v - mean) * (v - mean)
+		d := float64(v - mean)
+		s += d * d
 	}
-	return s
+	return float32(s)
 }
 
 // cdf is the standard normal distribution's cumulative function.
