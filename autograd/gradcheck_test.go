@@ -206,10 +206,15 @@ func TestAttention(t *testing.T) {
 func TestGather(t *testing.T) {
 	rng := rand.New(rand.NewPCG(6, 1))
 	x, y := param(rng, "x", 5, 3, 0, 1), param(rng, "y", 2, 3, 0, 1)
-	lookup := tensor.Pick([]int32{4, 0, 0, 2})
+	lookup := &tensor.Sparse{}
+	for _, i := range []int32{4, 0, 0, 2} {
+		lookup.Append(i)
+	}
 	mixed := &tensor.Sparse{}
 	mixed.Append()
-	mixed.AppendWeighted([]int32{0, 1}, []float32{0.25, -1.5})
+	mixed.Add(0, 0.25)
+	mixed.Add(1, -1.5)
+	mixed.EndRow()
 	mixed.Append(1)
 	mixed.Append(0, 1)
 	checkGradients(t, rng, []*Param{x, y}, func(tape *Tape) *Var {

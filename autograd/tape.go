@@ -83,8 +83,12 @@ type Tape struct {
 	record bool
 	steps  []step
 	owned  []*tensor.Tensor // values and what operations saved, in order
-	vars   []*Var
-	used   int // vars in use
+	// Variables and sparse matrices of earlier uses, of which the first are in
+	// use.
+	vars       []*Var
+	sparse     []*tensor.Sparse
+	usedVars   int
+	usedSparse int
 }
 
 // NewTape makes a tape on a device. One that does not record computes values
@@ -96,10 +100,11 @@ func NewTape(dev tensor.Device, record bool) *Tape {
 // Device returns the tape's device.
 func (t *Tape) Device() tensor.Device { return t.dev }
 
-// Input puts host data [rows, cols] on the tape, as a constant.
-func (t *Tape) Input(rows, cols int, data []float32) *Var {
+// Input puts host data [rows, cols] on the tape, as a constant. The data may
+// come in several pieces, one after the other.
+func (t *Tape) Input(rows, cols int, data ...[]float32) *Var {
 	v := t.variable(t.alloc(rows, cols), false)
-	t.dev.Write(v.Value, data)
+	t.dev.Write(v.Value, data...)
 	t.steps = append(t.steps, step{out: v, mark: len(t.owned) - 1})
 	return v
 }
@@ -173,7 +178,7 @@ func (t *Tape) Release() {
 		t.drop(t.steps[i])
 	}
 	clear(t.steps)
-	t.steps, t.used = t.steps[:0], 0
+	t.steps, t.usedVars, t.usedSparse = t.steps[:0], 0, 0
 }
 
 // drop gives back a step's memory; the later steps' is gone already.
@@ -198,13 +203,25 @@ func (t *Tape) alloc(rows, cols int) *tensor.Tensor {
 
 // variable returns a Var from the tape's store.
 func (t *Tape) variable(x *tensor.Tensor, needs bool) *Var {
-	if t.used == len(t.vars) {
+	if t.usedVars == len(t.vars) {
 		t.vars = append(t.vars, &Var{})
 	}
-	v := t.vars[t.used]
-	t.used++
+	v := t.vars[t.usedVars]
+	t.usedVars++
 	*v = Var{Value: x, needs: needs && t.record}
 	return v
+}
+
+// Sparse returns an empty matrix for Gather, which lives as long as the
+// tape's variables.
+func (t *Tape) Sparse() *tensor.Sparse {
+	if t.usedSparse == len(t.sparse) {
+		t.sparse = append(t.sparse, &tensor.Sparse{})
+	}
+	s := t.sparse[t.usedSparse]
+	t.usedSparse++
+	s.Reset()
+	return s
 }
 
 // add records an operation with result y. mark is the length of t.owned when

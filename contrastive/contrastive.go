@@ -5,7 +5,6 @@ package contrastive
 
 import (
 	"github.com/onetrunk/onetrunk/autograd"
-	"github.com/onetrunk/onetrunk/tensor"
 )
 
 // Vectors are one modality's part of a batch.
@@ -105,7 +104,11 @@ func pick(t *autograd.Tape, z *autograd.Var, rows []int32) *autograd.Var {
 	if len(rows) == z.Rows() {
 		return z
 	}
-	return t.Gather(autograd.Term{S: tensor.Pick(rows), X: z})
+	s := t.Sparse()
+	for _, r := range rows {
+		s.Append(r)
+	}
+	return t.Gather(autograd.Term{S: s, X: z})
 }
 
 // Groups numbers n batch rows so that rows which share a key get the same

@@ -33,16 +33,17 @@ func NewHead(cfg Config, bank *sharing.Bank, modality, pool string) *Head {
 // the trunk's rows x [T, D].
 func (h *Head) Forward(t *autograd.Tape, x *autograd.Var, spans []tensor.Span) *autograd.Var {
 	n := len(spans)
-	p := t.Gather(autograd.Term{S: pooling(h.pool, spans), X: x})
+	s := t.Sparse()
+	pooling(s, h.pool, spans)
+	p := t.Gather(autograd.Term{S: s, X: x})
 	p = t.Norm(p, []autograd.Part{h.bank.Part(h.name+"/norm", n)}, h.norm)
 	p = t.Linear(p, []autograd.Part{h.bank.Part(h.name+"/projection", n)}, autograd.LinearOptions{})
 	return t.Unit(p)
 }
 
-// pooling returns the matrix [len(spans), T] that makes one row of each span:
-// its mean, its first row (the class token) or its last.
-func pooling(pool string, spans []tensor.Span) *tensor.Sparse {
-	s := &tensor.Sparse{}
+// pooling writes to s the matrix [len(spans), T] that makes one row of each
+// span: its mean, its first row (the class token) or its last.
+func pooling(s *tensor.Sparse, pool string, spans []tensor.Span) {
 	for _, span := range spans {
 		switch pool {
 		case "class":
@@ -50,16 +51,12 @@ func pooling(pool string, spans []tensor.Span) *tensor.Sparse {
 		case "last":
 			s.Append(int32(span.Start + span.Len - 1))
 		case "mean":
-			columns := make([]int32, span.Len)
-			weights := make([]float32, span.Len)
-			for i := range columns {
-				columns[i] = int32(span.Start + i)
-				weights[i] = 1 / float32(span.Len)
+			for i := range span.Len {
+				s.Add(int32(span.Start+i), 1/float32(span.Len))
 			}
-			s.AppendWeighted(columns, weights)
+			s.EndRow()
 		default:
 			panic("encoder: pool " + pool)
 		}
 	}
-	return s
 }

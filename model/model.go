@@ -156,7 +156,7 @@ func pack(tape *autograd.Tape, xs []*autograd.Var) *autograd.Var {
 	}
 	terms := make([]autograd.Term, len(xs))
 	for i := range xs {
-		s := &tensor.Sparse{}
+		s := tape.Sparse()
 		for j, x := range xs {
 			for r := range x.Rows() {
 				if i == j {

@@ -84,11 +84,15 @@ func (d *cpu) Free(t *Tensor) {
 	}
 }
 
-func (d *cpu) Write(t *Tensor, src []float32) {
-	if len(src) != t.Len() {
-		panic(fmt.Sprintf("tensor: Write of %d values to %v", len(src), t))
+func (d *cpu) Write(t *Tensor, src ...[]float32) {
+	rest, n := data(t), 0
+	for _, piece := range src {
+		n += len(piece)
+		rest = rest[copy(rest, piece):]
 	}
-	copy(data(t), src)
+	if n != t.Len() {
+		panic(fmt.Sprintf("tensor: Write of %d values to %v", n, t))
+	}
 }
 
 func (d *cpu) Read(dst []float32, t *Tensor) {

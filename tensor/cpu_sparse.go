@@ -7,13 +7,6 @@ import (
 	"github.com/onetrunk/onetrunk/tensor/internal/vec"
 )
 
-func (s *Sparse) entry(e int32) (column int, weight float32) {
-	if s.Weight == nil {
-		return int(s.Index[e]), 1
-	}
-	return int(s.Index[e]), s.Weight[e]
-}
-
 // check panics unless all columns of s are within n rows.
 func (s *Sparse) check(op string, n int) {
 	for e, j := range s.Index {
@@ -31,7 +24,7 @@ func (d *cpu) Gather(y *Tensor, s *Sparse, x *Tensor, acc bool) {
 			yi := row(y, i)
 			first := !acc
 			for e := s.Start[i]; e < s.Start[i+1]; e++ {
-				j, w := s.entry(e)
+				j, w := int(s.Index[e]), s.Weight[e]
 				switch {
 				case first && w == 1:
 					copy(yi, row(x, j))
@@ -61,7 +54,7 @@ func (d *cpu) Scatter(dx *Tensor, s *Sparse, dy *Tensor) {
 		for i := range dy.Rows {
 			g := row(dy, i)[lo:hi]
 			for e := s.Start[i]; e < s.Start[i+1]; e++ {
-				j, w := s.entry(e)
+				j, w := int(s.Index[e]), s.Weight[e]
 				vec.Axpy(w, g, row(dx, j)[lo:hi])
 			}
 		}

@@ -16,8 +16,9 @@ type Device interface {
 	New(rows, cols int) *Tensor
 	// Free gives back a tensor that New returned. Views of it die with it.
 	Free(t *Tensor)
-	// Write copies src, len(src) = t.Len(), from the host.
-	Write(t *Tensor, src []float32)
+	// Write copies the pieces of src one after the other from the host; their
+	// lengths sum to t.Len().
+	Write(t *Tensor, src ...[]float32)
 	// Read copies t to the host, len(dst) = t.Len(), once it is computed.
 	Read(dst []float32, t *Tensor)
 	Copy(dst, src *Tensor)
@@ -113,46 +114,35 @@ type Span struct {
 // Sparse is a matrix of few entries, row by row: the entries of row i are
 // Weight[e] at column Index[e] for e in [Start[i], Start[i+1]).
 type Sparse struct {
-	Start []int32
-	Index []int32
-	// Weight nil means that all are one.
+	Start  []int32
+	Index  []int32
 	Weight []float32
 }
 
 // Rows returns the number of rows.
-func (s *Sparse) Rows() int { return len(s.Start) - 1 }
+func (s *Sparse) Rows() int { return max(len(s.Start)-1, 0) }
 
-// Append adds a row with one entry of weight one at each of the columns.
-func (s *Sparse) Append(columns ...int32) {
+// Reset takes all rows out and keeps the memory.
+func (s *Sparse) Reset() { s.Start, s.Index, s.Weight = s.Start[:0], s.Index[:0], s.Weight[:0] }
+
+// Add adds an entry to the row that EndRow will end.
+func (s *Sparse) Add(column int32, weight float32) {
+	s.Index = append(s.Index, column)
+	s.Weight = append(s.Weight, weight)
+}
+
+// EndRow ends a row, which may be empty.
+func (s *Sparse) EndRow() {
 	if len(s.Start) == 0 {
 		s.Start = append(s.Start, 0)
 	}
-	s.Index = append(s.Index, columns...)
 	s.Start = append(s.Start, int32(len(s.Index)))
-	if s.Weight != nil {
-		s.ones()
-	}
 }
 
-// AppendWeighted adds a row with the given entries.
-func (s *Sparse) AppendWeighted(columns []int32, weights []float32) {
-	s.ones()
-	s.Weight = append(s.Weight, weights...)
-	s.Append(columns...)
-}
-
-// ones gives the entries that have no weight yet a weight of one.
-func (s *Sparse) ones() {
-	for len(s.Weight) < len(s.Index) {
-		s.Weight = append(s.Weight, 1)
+// Append adds a row with a one at each of the columns.
+func (s *Sparse) Append(columns ...int32) {
+	for _, c := range columns {
+		s.Add(c, 1)
 	}
-}
-
-// Pick returns the matrix whose row i has a single one at column index[i].
-func Pick(index []int32) *Sparse {
-	s := &Sparse{Start: make([]int32, len(index)+1), Index: index}
-	for i := range s.Start {
-		s.Start[i] = int32(i)
-	}
-	return s
+	s.EndRow()
 }

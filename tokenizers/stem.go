@@ -83,10 +83,9 @@ func (s *Stem) Check(tokens Tokens) error {
 // Forward returns the rows [T, D] of a batch of samples, one after the other;
 // T is the sum of their lengths. The samples have passed Check.
 func (s *Stem) Forward(t *autograd.Tape, batch []Tokens) *autograd.Var {
-	var places, classes tensor.Sparse // where tokens and class tokens stand
-	var ids []int32
-	var patches []float32
-	var positions tensor.Sparse
+	// Where tokens, class tokens and positions stand.
+	places, classes, positions := t.Sparse(), t.Sparse(), t.Sparse()
+	var patches [][]float32
 	n := int32(0)
 	for _, tokens := range batch {
 		if s.class != nil {
@@ -94,33 +93,35 @@ func (s *Stem) Forward(t *autograd.Tape, batch []Tokens) *autograd.Var {
 			classes.Append(0)
 			positions.Append(0)
 		}
-		for range tokens.Len() {
-			places.Append(n)
+		for i := range tokens.Len() {
+			if s.table != nil {
+				places.Append(tokens.IDs[i])
+			} else {
+				places.Append(n)
+			}
 			classes.Append()
 			n++
 		}
-		ids = append(ids, tokens.IDs...)
-		patches = append(patches, tokens.Patches...)
-		s.place(&positions, tokens.Grid)
-	}
-	pos := autograd.Term{S: &positions, X: s.positions.Var()}
-	if s.table != nil {
-		for e, i := range places.Index {
-			places.Index[e] = ids[i]
+		if s.table == nil {
+			patches = append(patches, tokens.Patches)
 		}
-		terms := []autograd.Term{{S: &places, X: s.table.Var()}, pos}
+		s.place(positions, tokens.Grid)
+	}
+	pos := autograd.Term{S: positions, X: s.positions.Var()}
+	if s.table != nil {
+		terms := []autograd.Term{{S: places, X: s.table.Var()}, pos}
 		if s.class != nil {
-			terms = append(terms, autograd.Term{S: &classes, X: s.class.Var()})
+			terms = append(terms, autograd.Term{S: classes, X: s.class.Var()})
 		}
 		return t.Gather(terms...)
 	}
-	x := t.Input(int(n), s.layout.Patch, patches)
+	x := t.Input(int(n), s.layout.Patch, patches...)
 	part := []autograd.Part{s.bank.Part(s.name+"/patch", int(n))}
 	if s.class == nil {
 		return t.Linear(x, part, autograd.LinearOptions{Residual: t.Gather(pos)})
 	}
 	x = t.Linear(x, part, autograd.LinearOptions{})
-	return t.Gather(autograd.Term{S: &places, X: x}, autograd.Term{S: &classes, X: s.class.Var()}, pos)
+	return t.Gather(autograd.Term{S: places, X: x}, autograd.Term{S: classes, X: s.class.Var()}, pos)
 }
 
 // place appends, for each token of a grid, the entries of its position in the
@@ -134,24 +135,20 @@ func (s *Stem) place(to *tensor.Sparse, grid [2]int) {
 	if !s.layout.Stretch || grid == table {
 		for i := range grid[0] {
 			for j := range grid[1] {
-				to.AppendWeighted([]int32{first + int32(i*table[1]+j)}, []float32{1})
+				to.Append(first + int32(i*table[1]+j))
 			}
 		}
 		return
 	}
 	down, across := cubic(grid[0], table[0]), cubic(grid[1], table[1])
-	var columns []int32
-	var weights []float32
 	for _, y := range down {
 		for _, x := range across {
-			columns, weights = columns[:0], weights[:0]
 			for a := range 4 {
 				for b := range 4 {
-					columns = append(columns, first+int32(y.at[a]*table[1]+x.at[b]))
-					weights = append(weights, y.weight[a]*x.weight[b])
+					to.Add(first+int32(y.at[a]*table[1]+x.at[b]), y.weight[a]*x.weight[b])
 				}
 			}
-			to.AppendWeighted(columns, weights)
+			to.EndRow()
 		}
 	}
 }
