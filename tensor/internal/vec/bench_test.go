@@ -1,43 +1,28 @@
 package vec
 
-import (
-	"math/rand/v2"
-	"testing"
-)
+import "testing"
 
-// BenchmarkRows runs every row function over matrices [4096, 1024], which the
-// caches do not hold; MB/s counts what copy would: a read and a write of each
-// element. BenchmarkDotRows is exact search.
+// BenchmarkRows runs every row function, with every implementation, on rows
+// of 1024 that are in the first cache: what a kernel costs when memory does
+// not. benchkernels measures matrices that are not in cache.
 func BenchmarkRows(b *testing.B) {
-	const rows, cols = 4096, 1024
-	rng := rand.New(rand.NewPCG(1, 1))
-	var flat [6][]float32
-	for i := range flat {
-		flat[i] = make([]float32, rows*cols)
-		for j := range flat[i] {
-			flat[i][j] = rng.Float32()
-		}
-	}
-	bench := func(name string, run func(a [][]float32)) {
-		b.Run(name, func(b *testing.B) {
-			b.SetBytes(8 * rows * cols)
-			a := make([][]float32, len(flat))
-			for b.Loop() {
-				for i := 0; i < rows*cols; i += cols {
-					for j := range a {
-						a[j] = flat[j][i : i+cols]
-					}
-					run(a)
-				}
-			}
-		})
-	}
-	bench("copy", func(a [][]float32) { copy(a[0], a[1]) })
+	const n = 1024
 	for _, c := range calls {
-		bench(c.name, func(a [][]float32) { c.run(a) })
+		for _, k := range available() {
+			b.Run(c.name+"/"+k.name, func(b *testing.B) {
+				a := newArguments(1, c.args, n, 1, true).parts
+				with(k, func() {
+					for b.Loop() {
+						c.run(a)
+					}
+				})
+				b.ReportMetric(b.Elapsed().Seconds()*1e9/float64(b.N)/n, "ns/element")
+			})
+		}
 	}
 }
 
+// BenchmarkDotRows is exact search, beside one that only reads the matrix.
 func BenchmarkDotRows(b *testing.B) {
 	const rows, d = 100000, 512
 	x, q, dst := make([]float32, rows*d), make([]float32, d), make([]float32, rows)
