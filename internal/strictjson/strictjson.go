@@ -18,7 +18,7 @@ import (
 // after the value are errors. A json.RawMessage field takes anything.
 func Unmarshal(name string, data []byte, v any) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
-	if err := check(dec, reflect.TypeOf(v).Elem(), ""); err != nil {
+	if err := check(dec, reflect.TypeOf(v).Elem(), "", 0); err != nil {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
@@ -65,9 +65,15 @@ var (
 	unmarshaler = reflect.TypeFor[json.Unmarshaler]()
 )
 
+// maxDepth bounds the nesting of what is read.
+const maxDepth = 100
+
 // check reads one value from dec and holds its keys against t; t is nil where
 // anything goes.
-func check(dec *json.Decoder, t reflect.Type, path string) error {
+func check(dec *json.Decoder, t reflect.Type, path string, depth int) error {
+	if depth > maxDepth {
+		return fmt.Errorf("nested more than %d deep", maxDepth)
+	}
 	for t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -85,7 +91,7 @@ func check(dec *json.Decoder, t reflect.Type, path string) error {
 			elem = t.Elem()
 		}
 		for i := 0; dec.More(); i++ {
-			if err := check(dec, elem, fmt.Sprintf("%s[%d]", path, i)); err != nil {
+			if err := check(dec, elem, fmt.Sprintf("%s[%d]", path, i), depth+1); err != nil {
 				return err
 			}
 		}
@@ -118,7 +124,7 @@ func check(dec *json.Decoder, t reflect.Type, path string) error {
 			} else if t != nil && t.Kind() == reflect.Map {
 				elem = t.Elem()
 			}
-			if err := check(dec, elem, at); err != nil {
+			if err := check(dec, elem, at, depth+1); err != nil {
 				return err
 			}
 		}

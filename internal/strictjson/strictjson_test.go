@@ -30,6 +30,7 @@ func TestErrorsNameTheKey(t *testing.T) {
 		{"{\n\"width\": 1,\n}", `line 3`},
 		{`{"width": 1`, `unexpected EOF`},
 		{``, `unexpected EOF`},
+		{`{"free": ` + strings.Repeat("[", 200), `nested more than`},
 	} {
 		var v config
 		err := Unmarshal("c.json", []byte(c.in), &v)
