@@ -9,6 +9,7 @@ import (
 	"hash/fnv"
 	"io"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -184,17 +185,31 @@ func mustTokenize(s string) tokenizers.Tokens {
 	return t
 }
 
-// TestEmbedSourceGoesOn stops at every batch in turn and runs again.
+// sameFiles compares all files of two folders.
+func sameFiles(t *testing.T, when string, got, want map[string]string) {
+	t.Helper()
+	for name := range want {
+		if got[name] != want[name] {
+			t.Errorf("%s: %s differs", when, name)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("%s: %d files, want %d", when, len(got), len(want))
+	}
+}
+
+// TestEmbedSourceGoesOn stops at every batch in turn and runs again: the files
+// are those of a run that was not stopped, the list of bad values included.
 func TestEmbedSourceGoesOn(t *testing.T) {
-	src, whole := manifest(t, 60, nil), t.TempDir()
-	o := EmbedOptions{Batch: 8, PartitionRows: 25}
+	src, whole := manifest(t, 60, map[int]bool{7: true, 31: true, 32: true, 58: true}), t.TempDir()
+	o := EmbedOptions{Batch: 8, PartitionRows: 25, MaxBad: 0.1}
 	m := &hashing{fingerprint: "m"}
 	if _, err := EmbedSource(t.Context(), m, src, whole, o); err != nil {
 		t.Fatal(err)
 	}
 	want := contents(t, whole)
 	for stop := 1; stop <= m.batches; stop++ {
-		dir := t.TempDir()
+		dir, when := t.TempDir(), fmt.Sprint("stop at batch ", stop)
 		ctx, cancel := context.WithCancel(t.Context())
 		killed := &hashing{fingerprint: "m", stop: func(b int) {
 			if b == stop {
@@ -202,26 +217,106 @@ func TestEmbedSourceGoesOn(t *testing.T) {
 			}
 		}}
 		if _, err := EmbedSource(ctx, killed, src, dir, o); !errors.Is(err, context.Canceled) {
-			t.Fatalf("stop at batch %d: error %v", stop, err)
+			t.Fatalf("%s: error %v", when, err)
 		}
-		again := &hashing{fingerprint: "m"}
-		if _, err := EmbedSource(t.Context(), again, src, dir, o); err != nil {
-			t.Fatal(err)
-		}
-		got := contents(t, dir)
-		for name := range want {
-			if got[name] != want[name] {
-				t.Errorf("stop at batch %d: %s differs", stop, name)
+		for name := range contents(t, dir) {
+			if strings.Contains(name, ".tmp-") {
+				t.Errorf("%s: %s is left", when, name)
 			}
 		}
-		if len(got) != len(want) {
-			t.Errorf("stop at batch %d: %d files, want %d", stop, len(got), len(want))
+		if _, err := EmbedSource(t.Context(), &hashing{fingerprint: "m"}, src, dir, o); err != nil {
+			t.Fatal(err)
 		}
+		sameFiles(t, when, contents(t, dir), want)
 		last := &hashing{fingerprint: "m"}
-		if r, err := EmbedSource(t.Context(), last, src, dir, o); err != nil || last.batches > 0 || r.Done != 60 {
-			t.Errorf("a third run embedded %d batches (%+v, %v)", last.batches, r, err)
+		if r, err := EmbedSource(t.Context(), last, src, dir, o); err != nil || last.batches > 0 || r.Done != 60 || r.Bad != 4 {
+			t.Errorf("%s: a third run embedded %d batches (%+v, %v)", when, last.batches, r, err)
+		}
+		sameFiles(t, when+", third run", contents(t, dir), want)
+	}
+}
+
+// TestEmbedSourceRestores takes or damages one file in turn, as a power cut
+// may: a rerun embeds its partition again, and no other.
+func TestEmbedSourceRestores(t *testing.T) {
+	src, dir := manifest(t, 60, map[int]bool{31: true}), t.TempDir()
+	o := EmbedOptions{Batch: 100, PartitionRows: 25, MaxBad: 0.1}
+	if _, err := EmbedSource(t.Context(), &hashing{fingerprint: "m"}, src, dir, o); err != nil {
+		t.Fatal(err)
+	}
+	want := contents(t, dir)
+	for name := range want {
+		for what, damage := range map[string]func(path string) error{
+			"removed": os.Remove,
+			"cut off": func(path string) error { return os.Truncate(path, int64(len(want[name])/2)) },
+		} {
+			if strings.HasPrefix(name, "embed.json") && what == "cut off" || name == "skipped.tsv" {
+				continue // refused; only its messages are lost
+			}
+			if err := damage(filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+			m := &hashing{fingerprint: "m"}
+			if _, err := EmbedSource(t.Context(), m, src, dir, o); err != nil {
+				t.Fatalf("%s %s: %v", name, what, err)
+			}
+			if most := 2; m.batches > most { // a batch for each modality
+				t.Errorf("%s %s: %d batches, want at most %d", name, what, m.batches, most)
+			}
+			sameFiles(t, name+" "+what, contents(t, dir), want)
 		}
 	}
+}
+
+func TestLibraryRefusesAnothersVectors(t *testing.T) {
+	src, dir := manifest(t, 10, nil), t.TempDir()
+	if _, err := EmbedSource(t.Context(), &hashing{fingerprint: "m"}, src, dir, EmbedOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenLibrary(&hashing{fingerprint: "other"}, dir); err == nil || !strings.Contains(err.Error(), "another model") {
+		t.Errorf("another model: %v", err)
+	}
+	lib, err := OpenLibrary(&hashing{fingerprint: "m"}, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lib.Close()
+	z, err := lib.EmbedReader(t.Context(), "words", strings.NewReader("caption 3"), "query")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hits, err := lib.Search(z, Options{K: 1, Modality: "words"})
+	if err != nil || hits[0].ID != "item3" || hits[0].Score < 0.9999 || hits[0].Text != "caption 3" {
+		t.Errorf("the caption finds %+v (%v), want item3", hits, err)
+	}
+	saved := t.TempDir()
+	if err := lib.Save(saved); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenLibrary(&hashing{fingerprint: "other"}, saved); err == nil {
+		t.Error("a saved library opens for another model")
+	}
+}
+
+func TestEmbedSourceRefusesBrokenModels(t *testing.T) {
+	src := manifest(t, 10, nil)
+	if _, err := EmbedSource(t.Context(), &hashing{}, src, t.TempDir(), EmbedOptions{}); err == nil || !strings.Contains(err.Error(), "saved") {
+		t.Errorf("a model without a fingerprint: %v", err)
+	}
+	if _, err := EmbedSource(t.Context(), &notANumber{hashing{fingerprint: "m"}}, src, t.TempDir(), EmbedOptions{}); err == nil || !strings.Contains(err.Error(), "unit length") {
+		t.Errorf("a model of NaN: %v", err)
+	}
+}
+
+// notANumber is a model whose vectors are NaN.
+type notANumber struct{ hashing }
+
+func (notANumber) Embed(_ context.Context, _ string, batch []tokenizers.Tokens) ([]float32, error) {
+	z := make([]float32, 6*len(batch))
+	for i := range z {
+		z[i] = float32(math.NaN())
+	}
+	return z, nil
 }
 
 func TestEmbedSourceRefusesAnothersFolder(t *testing.T) {
@@ -258,7 +353,18 @@ func TestEmbedSourceSkipsAndLists(t *testing.T) {
 	if _, err := EmbedSource(t.Context(), &hashing{fingerprint: "m"}, src, dir, EmbedOptions{MaxBad: 0.001}); err == nil || !strings.Contains(err.Error(), "--max-bad") {
 		t.Errorf("too many bad values: %v", err)
 	}
-	if files := contents(t, dir); files["metadata/metadata_0.parquet"] != "" {
+	files := contents(t, dir)
+	if files["metadata/metadata_0.parquet"] != "" {
 		t.Error("a partition was written though the run failed")
+	}
+	if strings.Count(files["skipped.tsv"], "damaged") != 2 {
+		t.Errorf("the list of a failed run is %q, want two values", files["skipped.tsv"])
+	}
+	few := manifest(t, 20, map[int]bool{4: true})
+	if r, err := EmbedSource(t.Context(), &hashing{fingerprint: "m"}, few, t.TempDir(), EmbedOptions{MaxBad: 0.001}); err != nil || r.Bad != 1 {
+		t.Errorf("one bad value of few: %+v, %v; want it skipped", r, err)
+	}
+	if _, err := EmbedSource(t.Context(), &hashing{fingerprint: "m"}, few, t.TempDir(), EmbedOptions{}); err == nil {
+		t.Error("a bad value was skipped though none may be")
 	}
 }
