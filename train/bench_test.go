@@ -4,8 +4,8 @@ import (
 	"testing"
 
 	"github.com/onetrunk/onetrunk/configs"
-	"github.com/onetrunk/onetrunk/model"
 	_ "github.com/onetrunk/onetrunk/modalities/all"
+	"github.com/onetrunk/onetrunk/model"
 )
 
 // BenchmarkStep reports what a training step of the demo allocates and how

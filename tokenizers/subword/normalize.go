@@ -104,7 +104,7 @@ func parseNormalizer(c json.RawMessage) (func(string) string, error) {
 		case o.Pattern.Regex != nil && *o.Pattern.Regex == " {2,}":
 			return func(s string) string { return replaceRuns(s, 2, func(r rune) bool { return r == ' ' }, o.Content) }, nil
 		}
-		return nil, fmt.Errorf("Replace of %s is not supported", string(c))
+		return nil, fmt.Errorf("a Replace of %s is not supported", string(c))
 	case "Prepend":
 		return func(s string) string {
 			if s == "" {
@@ -212,8 +212,14 @@ func isControl(r rune) bool {
 
 func isIdeograph(r rune) bool {
 	for _, b := range [][2]rune{
-		{0x4e00, 0x9fff}, {0x3400, 0x4dbf}, {0x20000, 0x2a6df}, {0x2a700, 0x2b73f},
-		{0x2b740, 0x2b81f}, {0x2b920, 0x2ceaf}, {0xf900, 0xfaff}, {0x2f800, 0x2fa1f},
+		{0x4e00, 0x9fff},
+		{0x3400, 0x4dbf},
+		{0x20000, 0x2a6df},
+		{0x2a700, 0x2b73f},
+		{0x2b740, 0x2b81f},
+		{0x2b920, 0x2ceaf},
+		{0xf900, 0xfaff},
+		{0x2f800, 0x2fa1f},
 	} {
 		if r >= b[0] && r <= b[1] {
 			return true

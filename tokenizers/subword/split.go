@@ -81,7 +81,7 @@ func parseSplitter(c json.RawMessage) (splitter, error) {
 				return out
 			}), nil
 		}
-		return nil, fmt.Errorf("Split by %s is not supported", string(c))
+		return nil, fmt.Errorf("a Split by %s is not supported", string(c))
 	case "WhitespaceSplit":
 		return each(func(s string, out []string) []string { return append(out, strings.Fields(s)...) }), nil
 	case "Whitespace":
@@ -110,7 +110,7 @@ func parseSplitter(c json.RawMessage) (splitter, error) {
 		}), nil
 	case "Punctuation":
 		if o.Behavior != "" && o.Behavior != "Isolated" {
-			return nil, fmt.Errorf("Punctuation with behavior %q is not supported", o.Behavior)
+			return nil, fmt.Errorf("a Punctuation with behavior %q is not supported", o.Behavior)
 		}
 		return each(func(s string, out []string) []string { return isolate(s, isBertPunctuation, out) }), nil
 	case "Digits":
