@@ -138,7 +138,7 @@ func parseMetaspace(replacement, scheme string, addPrefix *bool, split bool) (sp
 		scheme = "never"
 	}
 	if scheme == "first" {
-		return nil, fmt.Errorf("Metaspace with prepend_scheme \"first\" is not supported")
+		return nil, fmt.Errorf("a Metaspace with prepend_scheme \"first\" is not supported")
 	}
 	return each(func(s string, out []string) []string {
 		s = strings.ReplaceAll(s, " ", replacement)

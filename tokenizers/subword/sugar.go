@@ -75,10 +75,10 @@ type unigramFile struct {
 
 func newUnigram(f unigramFile) (model, map[string]int32, error) {
 	if f.ByteFallback {
-		return nil, nil, fmt.Errorf("Unigram with byte_fallback is not supported")
+		return nil, nil, fmt.Errorf("a Unigram with byte_fallback is not supported")
 	}
 	if f.Unknown == nil || *f.Unknown < 0 || *f.Unknown >= len(f.Vocab) {
-		return nil, nil, fmt.Errorf("Unigram without an unk_id in its vocabulary is not supported")
+		return nil, nil, fmt.Errorf("a Unigram without an unk_id in its vocabulary is not supported")
 	}
 	ids := map[string]int32{}
 	scores := make([]unigram.TokenScore, len(f.Vocab))
