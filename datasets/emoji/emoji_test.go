@@ -394,30 +394,35 @@ func TestBuildGoesOn(t *testing.T) {
 func TestBuildFails(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		do   func(w *world, o *Options)
+		do   func(t *testing.T, w *world, o *Options)
 		want []string
 	}{
-		{"no programs", func(w *world, o *Options) { t.Setenv("PATH", w.out) }, []string{"missing programs", "npm", "apt-get install espeak-ng"}},
-		{"one program", func(w *world, o *Options) { os.Remove(filepath.Join(w.dir, "npm")); t.Setenv("PATH", w.dir) }, []string{"missing programs: npm"}},
-		{"voice", func(w *world, o *Options) { o.Voices = []string{"m1", "m9"} }, []string{`no voice "m9"`}},
-		{"language", func(w *world, o *Options) { o.Langs = []string{"xx"} }, []string{`language "xx"`, "does not exist"}},
-		{"language without names", func(w *world, o *Options) { o.Langs = []string{"en-AU"} }, []string{namesPackage + ` has no language "en-AU"`}},
-		{"vendor", func(w *world, o *Options) { o.Vendors = []string{"google", "acme"} }, []string{`vendor "acme"`, "apple"}},
-		{"one vendor", func(w *world, o *Options) { o.Vendors = []string{"google"} }, []string{"at least 2"}},
-		{"path", func(w *world, o *Options) { o.Voices = []string{"m1", "../m7"} }, []string{`voice "../m7"`}},
-		{"twice", func(w *world, o *Options) { o.Langs = []string{"en", "en"} }, []string{`"en" is given twice`}},
-		{"no folder", func(w *world, o *Options) { o.Out = "" }, []string{"no folder"}},
-		{"package", func(w *world, o *Options) { o.Vendors = []string{"google", "facebook"} }, []string{"npm pack", "emoji-datasource-facebook@", "E404"}},
-		{"synthesiser", func(w *world, o *Options) { os.WriteFile(filepath.Join(w.dir, "mute"), nil, 0o644) }, []string{"speech/", ".wav", "no such file"}},
-		{"no sound", func(w *world, o *Options) { os.WriteFile(filepath.Join(w.dir, "voice.wav"), []byte("no"), 0o644) }, []string{"speech/", ".wav"}},
-		{"no archive", func(w *world, o *Options) {
-			os.WriteFile(filepath.Join(w.dir, namesPackage+"-"+versions[namesPackage]+".tgz"), []byte("not an archive"), 0o644)
+		{"no programs", func(t *testing.T, w *world, o *Options) { t.Setenv("PATH", w.out) }, []string{"missing programs", "npm", "apt-get install espeak-ng"}},
+		{"one program", func(t *testing.T, w *world, o *Options) {
+			if err := os.Remove(filepath.Join(w.dir, "npm")); err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("PATH", w.dir)
+		}, []string{"missing programs: npm"}},
+		{"voice", func(t *testing.T, w *world, o *Options) { o.Voices = []string{"m1", "m9"} }, []string{`no voice "m9"`}},
+		{"language", func(t *testing.T, w *world, o *Options) { o.Langs = []string{"xx"} }, []string{`language "xx"`, "does not exist"}},
+		{"language without names", func(t *testing.T, w *world, o *Options) { o.Langs = []string{"en-AU"} }, []string{namesPackage + ` has no language "en-AU"`}},
+		{"vendor", func(t *testing.T, w *world, o *Options) { o.Vendors = []string{"google", "acme"} }, []string{`vendor "acme"`, "apple"}},
+		{"one vendor", func(t *testing.T, w *world, o *Options) { o.Vendors = []string{"google"} }, []string{"at least 2"}},
+		{"path", func(t *testing.T, w *world, o *Options) { o.Voices = []string{"m1", "../m7"} }, []string{`voice "../m7"`}},
+		{"twice", func(t *testing.T, w *world, o *Options) { o.Langs = []string{"en", "en"} }, []string{`"en" is given twice`}},
+		{"no folder", func(t *testing.T, w *world, o *Options) { o.Out = "" }, []string{"no folder"}},
+		{"package", func(t *testing.T, w *world, o *Options) { o.Vendors = []string{"google", "facebook"} }, []string{"npm pack", "emoji-datasource-facebook@", "E404"}},
+		{"synthesiser", func(t *testing.T, w *world, o *Options) { w.write(t, "mute", nil) }, []string{"speech/", ".wav", "no such file"}},
+		{"no sound", func(t *testing.T, w *world, o *Options) { w.write(t, "voice.wav", []byte("no")) }, []string{"speech/", ".wav"}},
+		{"no archive", func(t *testing.T, w *world, o *Options) {
+			w.write(t, namesPackage+"-"+versions[namesPackage]+".tgz", []byte("not an archive"))
 		}, []string{namesPackage, "gzip", "delete the file"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
 			o := w.options()
-			c.do(w, &o)
+			c.do(t, w, &o)
 			_, err := Build(context.Background(), o)
 			if err == nil {
 				t.Fatal("built")
