@@ -11,7 +11,7 @@ help: ## Show the targets
 
 .PHONY: build
 build: ## Build bin/mmtrain and bin/mmembed, static binaries
-	$(GO) build -trimpath -o bin/ ./cmd/mmtrain ./cmd/mmembed
+	@$(GO) build -trimpath -o bin/ ./cmd/mmtrain ./cmd/mmembed
 
 .PHONY: demo
 demo: build ## The main job: train on the built-in world, evaluate, embed, search (about two minutes)
