@@ -123,6 +123,7 @@ func TestDamagedFolders(t *testing.T) {
 		"other dimension": {func(dir string) error { return writeUnits(text(dir), ix.Len("text"), 4) }, "vectors of 4 values, expected 8"},
 		"no parquet":      {func(dir string) error { return os.WriteFile(metadataPath(dir, "0"), []byte("PAR1junkPAR1"), 0o644) }, "metadata_0.parquet"},
 		"cut parquet":     {func(dir string) error { return os.Truncate(metadataPath(dir, "0"), 1000) }, "metadata_0.parquet"},
+		"huge footer":     {func(dir string) error { return patch(metadataPath(dir, "0"), -8, "\xff\xff\xff\x7f") }, "not a whole parquet file"},
 		"empty parquet":   {func(dir string) error { return os.Truncate(metadataPath(dir, "0"), 0) }, "metadata_0.parquet"},
 		"no ids":          {func(dir string) error { return otherColumns(dir) }, `metadata_0.parquet: no column "id"`},
 		"row too large":   {edit(func(t *table) { *first(t, "text") = 1000 }), "points at vector 1000"},

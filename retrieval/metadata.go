@@ -2,6 +2,7 @@ package retrieval
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -141,6 +142,12 @@ func parseTable(data []byte) (t *table, err error) {
 			t, err = nil, fmt.Errorf("damaged: %v", e)
 		}
 	}()
+	// A file ends with its footer, the footer's length and a magic string. The
+	// parquet reader believes any length.
+	end := len(data) - 8
+	if end < 4 || string(data[end+4:]) != "PAR1" || int64(binary.LittleEndian.Uint32(data[end:])) > int64(end-4) {
+		return nil, errors.New("not a whole parquet file")
+	}
 	f, err := parquet.OpenFile(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		return nil, err

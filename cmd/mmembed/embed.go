@@ -19,13 +19,24 @@ type embedCmd struct {
 	Out           string  `required:"" help:"Folder for embeddings; a rerun does what is missing." placeholder:"DIR"`
 	Batch         int     `default:"64" help:"Values that are embedded at once."`
 	PartitionRows int     `default:"100000" help:"Rows in a partition of files."`
-	MaxBad        float64 `default:"0.01" help:"Share of values that may be unreadable."`
+	MaxBad        float64 `default:"0.01" help:"Share of values that may be unreadable: at least one may, none with 0. They are listed in DIR/skipped.tsv."`
 	JSON          bool    `name:"json" help:"Print the report as one JSON object."`
+}
+
+func (c *embedCmd) Help() string {
+	return `Each modality's vectors go to DIR/M_emb/M_emb_0.npy, what the rows are to DIR/metadata/metadata_0.parquet, as clip-retrieval lays them out.
+
+Examples:
+  mmembed embed --model runs/demo --input demo:#test --out runs/demo/embeddings
+  mmembed embed --model runs/photos --input photos/manifest.tsv --out photos/index --json`
 }
 
 func (c *embedCmd) Run(e *command.Env) error {
 	if c.Batch < 1 || c.PartitionRows < 1 {
 		return command.Wrong("--batch and --partition-rows must be at least 1")
+	}
+	if !(c.MaxBad >= 0 && c.MaxBad <= 1) {
+		return command.Wrong("--max-bad must be from 0 to 1")
 	}
 	m, err := model.Open(c.Model)
 	if err != nil {
@@ -41,11 +52,15 @@ func (c *embedCmd) Run(e *command.Env) error {
 		Progress: func(done, total int) {
 			if bar == nil {
 				bar = progress.New(e.Stderr, "embed", total)
+				bar.Begin(done)
 			}
 			bar.Set(done)
 		},
 	})
 	bar.Done()
+	if e.Ctx.Err() != nil {
+		return fmt.Errorf("stopped; the same command goes on at the last whole partition of %d rows", c.PartitionRows)
+	}
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,6 @@ var program = command.Program{
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait
 	os.Exit(program.Run(ctx, &app{}, os.Args[1:], os.Stdout, os.Stderr))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -88,6 +89,13 @@ func TestEmbedAndSearch(t *testing.T) {
 	if own := search("--text", caption, "--modality", "text", "-k", "1"); own[0]["text"] != caption {
 		t.Errorf("%q finds %v", caption, own)
 	}
+	// So does a value of a modality that is named.
+	if own := search("--query", "text="+caption, "--modality", "text", "-k", "1"); own[0]["text"] != caption {
+		t.Errorf("--query text=%q finds %v", caption, own)
+	}
+	if code, stdout, errs := mmembed(t, embed[:len(embed)-1]...); code != 0 || !strings.Contains(stdout, "already") {
+		t.Errorf("a rerun: exit %d, %q, %s", code, errs, stdout)
+	}
 	if code, stdout, _ := mmembed(t, "search", "--model", model, "--index", out, "--text", "a ring"); code != 0 || !strings.Contains(stdout, "score") {
 		t.Errorf("a table: exit %d\n%s", code, stdout)
 	}
@@ -107,10 +115,38 @@ func TestMistakes(t *testing.T) {
 		{[]string{"search", "--model", model, "--index", dir}, 2, "--text"},
 		{[]string{"search", "--model", model, "--index", dir, "--text", "x"}, 1, dir},
 		{[]string{"search", "--model", model, "--index", dir, "--text", "x", "-k", "0"}, 2, "-k"},
+		{[]string{"search", "--model", model, "--index", dir, "--text", "x", "--image", "y"}, 2, "--image"},
+		{[]string{"search", "--model", model, "--index", dir, "--query", "ring.png"}, 2, "MODALITY=VALUE"},
+		{[]string{"embed", "--model", model, "--input", "demo:", "--out", dir, "--max-bad", "2"}, 2, "--max-bad"},
 	} {
 		code, _, errs := mmembed(t, c.args...)
 		if code != c.code || !strings.Contains(errs, c.want) || !strings.HasPrefix(errs, "mmembed: ") || strings.Count(errs, "\n") != 1 {
 			t.Errorf("%v: exit %d, %q; want exit %d and one line that holds %q", c.args, code, errs, c.code, c.want)
 		}
+	}
+}
+
+func TestHelpTeaches(t *testing.T) {
+	for _, command := range []string{"embed", "search"} {
+		code, stdout, _ := mmembed(t, command, "--help")
+		if code != 0 || !strings.Contains(stdout, "Examples:\n\n    mmembed "+command+" --model") {
+			t.Errorf("%s --help: exit %d\n%s", command, code, stdout)
+		}
+	}
+}
+
+// What Ctrl-C leaves is whole partitions and nothing else.
+func TestInterrupted(t *testing.T) {
+	out := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var stdout, errs bytes.Buffer
+	code := program.Run(ctx, &app{}, []string{"embed", "--model", run(t), "--input", "demo:#test", "--out", out}, &stdout, &errs)
+	if code != 1 || !strings.HasPrefix(errs.String(), "mmembed: stopped; ") || strings.Count(errs.String(), "\n") != 1 {
+		t.Errorf("exit %d, %q", code, errs.String())
+	}
+	files, err := os.ReadDir(out)
+	if err != nil || len(files) != 1 || files[0].Name() != "embed.json" {
+		t.Errorf("left behind: %v (%v)", files, err)
 	}
 }
