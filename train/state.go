@@ -29,22 +29,44 @@ type state struct {
 	Items int    `json:"items"`
 }
 
-// save makes the checkpoint of the current step and marks it the latest. The
+// save makes the checkpoint of the current step and marks it the latest, and
+// the best if it is. Its folder appears whole or not at all, and the latest's
 // mark is set last: a run that is killed before goes on from the one before.
-func (r *run) save() error {
+func (r *run) save(best bool) (err error) {
 	dir := model.CheckpointDir(r.dir, r.state.Step)
-	if err := r.model.Save(dir); err != nil {
+	making := filepath.Join(filepath.Dir(dir), ".tmp-"+filepath.Base(dir))
+	defer func() {
+		if err != nil {
+			os.RemoveAll(making)
+		}
+	}()
+	if err := r.model.Save(making); err != nil {
 		return err
 	}
-	if err := r.opt.save(dir); err != nil {
+	if err := r.opt.save(making); err != nil {
 		return err
 	}
 	data, err := json.MarshalIndent(r.state, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.WriteBytes(filepath.Join(dir, stateFile), append(data, '\n')); err != nil {
+	if err := atomicfile.WriteBytes(filepath.Join(making, stateFile), append(data, '\n')); err != nil {
 		return err
+	}
+	// One that a killed run made and did not mark may stand there.
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	if err := os.Rename(making, dir); err != nil {
+		return err
+	}
+	if err := atomicfile.SyncDir(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	if best {
+		if err := model.Mark(dir, "best"); err != nil {
+			return err
+		}
 	}
 	if err := model.Mark(dir, "latest"); err != nil {
 		return err
@@ -53,7 +75,8 @@ func (r *run) save() error {
 	return r.prune()
 }
 
-// prune removes the checkpoints that are neither the latest nor the best.
+// prune removes the checkpoints that are neither the latest nor the best, and
+// what a killed run was making.
 func (r *run) prune() error {
 	var keep []string
 	for _, as := range []string{"latest", "best"} {
@@ -68,7 +91,11 @@ func (r *run) prune() error {
 	if err != nil {
 		return err
 	}
-	for _, d := range dirs {
+	killed, err := filepath.Glob(filepath.Join(r.dir, "checkpoints", ".tmp-*"))
+	if err != nil {
+		return err
+	}
+	for _, d := range append(dirs, killed...) {
 		if !slices.Contains(keep, d) {
 			if err := os.RemoveAll(d); err != nil {
 				return err

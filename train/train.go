@@ -246,7 +246,7 @@ func (r *run) milestones(ctx context.Context, last bool, res *Result) (done bool
 	evaluate := r.Val != nil && (last || n%r.Settings.EvalEvery == 0)
 	if !evaluate {
 		if last || n%r.Settings.SaveEvery == 0 {
-			return last, r.save()
+			return last, r.save(false)
 		}
 		return false, nil
 	}
@@ -266,22 +266,13 @@ func (r *run) milestones(ctx context.Context, last bool, res *Result) (done bool
 	if better {
 		r.state.Best, r.state.BestStep = mean, n
 	}
-	if err := r.save(); err != nil {
-		return true, err
-	}
-	if better {
-		if err := model.Mark(model.CheckpointDir(r.dir, n), "best"); err != nil {
-			return true, err
-		}
-		return last, r.prune()
-	}
-	return last, nil
+	return last, r.save(better)
 }
 
 // interrupted saves what a run that was told to stop has done.
 func (r *run) interrupted() error {
 	if r.state.Step > r.saved {
-		if err := r.save(); err != nil {
+		if err := r.save(false); err != nil {
 			return err
 		}
 	}
