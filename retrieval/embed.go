@@ -265,7 +265,7 @@ func (e *embedding) embed(ctx context.Context, order []*place, before, rows int)
 		}
 		for i, p := range b.places {
 			p.z = z[i*dim : (i+1)*dim]
-			if !isUnit(p.z) {
+			if !isUnit(square(p.z)) {
 				return fmt.Errorf("%s %.200q (%s): the model's vector is not of unit length", name, p.cell.Ref, p.item)
 			}
 		}

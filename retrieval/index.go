@@ -126,8 +126,9 @@ func (ix *Index) check(vectors []float32, entries []Entry) error {
 	pieces := (len(entries) + block - 1) / block
 	wrong := make([]int, pieces) // the first in each piece, plus one
 	ix.pool.For(pieces, func(_, piece int) {
+		square := make([]float32, 1)
 		for i := piece * block; i < min((piece+1)*block, len(entries)) && wrong[piece] == 0; i++ {
-			if !isUnit(row(i)) {
+			if tensor.DotRows(square, row(i), row(i)); !isUnit(float64(square[0])) {
 				wrong[piece] = i + 1
 			}
 		}
@@ -147,7 +148,8 @@ func square(v []float32) (sum float64) {
 	return sum
 }
 
-func isUnit(v []float32) bool { return math.Abs(square(v)-1) < 1e-3 } // false of NaN
+// isUnit says whether a vector is of unit length, by the sum of its squares.
+func isUnit(square float64) bool { return math.Abs(square-1) < 1e-3 } // false of NaN
 
 func (ix *Index) segment(modality string) *segment {
 	s, ok := ix.segments[modality]
