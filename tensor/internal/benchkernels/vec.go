@@ -3,7 +3,7 @@ package main
 import "github.com/onetrunk/onetrunk/tensor/internal/vec"
 
 // vectors times the element-wise kernels on one thread, by rows of matrices
-// that the caches do not hold, and exact search over a larger one.
+// that the second cache does not hold, and exact search over a larger one.
 func (r *result) vectors(budget float64) {
 	const rows, cols = 4096, 1024
 	x, y, z, w := fill(rows*cols), fill(rows*cols), fill(rows*cols), fill(rows*cols)
