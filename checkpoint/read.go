@@ -13,6 +13,7 @@ import (
 	"slices"
 	"unicode/utf8"
 
+	"github.com/onetrunk/onetrunk/internal/mapfile"
 	"github.com/onetrunk/onetrunk/internal/strictjson"
 )
 
@@ -33,15 +34,15 @@ type File struct {
 // and byte range, and that the ranges cover the rest of the file without gap
 // or overlap. Errors name the file and the tensor.
 func Open(path string) (*File, error) {
-	data, unmap, err := mapFile(path)
+	mapped, err := mapfile.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	f, err := parse(path, data)
+	f, err := parse(path, mapped.Data)
 	if err != nil {
-		return nil, errors.Join(err, unmap())
+		return nil, errors.Join(err, mapped.Close())
 	}
-	f.close = unmap
+	f.close = mapped.Close
 	return f, nil
 }
 
