@@ -67,6 +67,7 @@ type gallery struct {
 
 // Evaluate embeds every distinct value of a source and ranks them in every
 // direction. Scores are made in blocks of queries; there is no N x N matrix.
+// maxBad is as in Options.
 func Evaluate(ctx context.Context, m *model.Model, src datasets.Source, maxBad float64, report Report) (Evaluation, error) {
 	e := Evaluation{Pairs: map[string]Metrics{}}
 	var names []string
@@ -97,7 +98,11 @@ func Evaluate(ctx context.Context, m *model.Model, src datasets.Source, maxBad f
 		e.Bad += bad
 		galleries[name] = g
 	}
-	if allowed := max(1, int(maxBad*float64(total))); e.Bad > allowed {
+	allowed := 0
+	if maxBad > 0 {
+		allowed = max(1, int(maxBad*float64(total)))
+	}
+	if e.Bad > allowed {
 		return e, fmt.Errorf("%s: %d of %d values could not be read, at most %d may (--max-bad)", src.Name(), e.Bad, total, allowed)
 	}
 	for _, a := range names {

@@ -2,7 +2,11 @@ package train
 
 import (
 	"math"
+	"slices"
 	"testing"
+
+	"github.com/onetrunk/onetrunk/model"
+	"github.com/onetrunk/onetrunk/tensor"
 )
 
 func TestRank(t *testing.T) {
@@ -21,6 +25,48 @@ func TestRank(t *testing.T) {
 		if got := rank(c.scores, c.positive); got != c.want {
 			t.Errorf("%s: rank %g, want %g", c.name, got, c.want)
 		}
+	}
+}
+
+// TestSeveralCaptionsOfAnItem has two pictures, of which one has three captions
+// and the other two, one caption being shared by both.
+func TestSeveralCaptionsOfAnItem(t *testing.T) {
+	cfg, err := model.ParseConfig("eval", []byte(`{
+		"trunk": {"width": 4, "layers": 1, "heads": 1, "hidden": 4, "embed": 2},
+		"modalities": {"text": {}}
+	}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ps, err := cfg.OpenProcessors("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := model.New(cfg, ps, tensor.CPU(1), 1)
+	at := func(degrees ...float64) (z []float32) {
+		for _, d := range degrees {
+			s, c := math.Sincos(d * math.Pi / 180)
+			z = append(z, float32(c), float32(s))
+		}
+		return z
+	}
+	images := &gallery{z: at(0, 90), items: [][]int{{0}, {1}}}
+	captions := &gallery{z: at(60, 10, 80, 30), items: [][]int{{0}, {0}, {1}, {0, 1}}}
+	for name, c := range map[string]struct {
+		a, b *gallery
+		want []float64
+	}{
+		"image>text": {images, captions, []float64{1, 1}},       // the best caption of each is nearest
+		"text>image": {captions, images, []float64{2, 1, 1, 1}}, // the caption at 60 degrees is nearer to the other picture
+	} {
+		got, err := rankAll(t.Context(), m, c.a, c.b)
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%s: ranks %v (%v), want %v", name, got, err, c.want)
+		}
+	}
+	alone := &gallery{z: at(45), items: [][]int{{7}}}
+	if got, err := rankAll(t.Context(), m, alone, captions); err != nil || len(got) != 0 {
+		t.Errorf("a query without a partner has ranks %v (%v)", got, err)
 	}
 }
 

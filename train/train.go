@@ -42,7 +42,8 @@ type Options struct {
 	Resume bool
 	// MaxSteps ends the run early, with the schedule as it is; 0 does not.
 	MaxSteps int
-	// MaxBad is the share of unreadable values that is tolerated.
+	// MaxBad is the share of the values that may be unreadable: one always
+	// may, but none when MaxBad is 0.
 	MaxBad float64
 	// Threads of the device; 0 takes one for each processor.
 	Threads int
@@ -123,8 +124,12 @@ func (r *run) prepare(ctx context.Context) error {
 		Weight:   r.Settings.weight,
 		LogScale: func(a, b string) *autograd.Var { return r.model.LogScale(a, b).Var() },
 	}
+	maxBad := r.MaxBad
+	if maxBad == 0 {
+		maxBad = -1 // the loader's word for none
+	}
 	r.loader, err = datasets.NewLoader(r.Train, datasets.LoaderOptions{
-		Processors: processors, Batch: r.Settings.Batch, Seed: r.Settings.Seed, MaxBad: r.MaxBad,
+		Processors: processors, Batch: r.Settings.Batch, Seed: r.Settings.Seed, MaxBad: maxBad,
 		OnBad: func(b datasets.BadRow) { r.bad = append(r.bad, b) },
 	})
 	if err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -65,7 +64,7 @@ func (c *embedCmd) Run(e *command.Env) error {
 		return err
 	}
 	if c.JSON {
-		return json.NewEncoder(e.Stdout).Encode(r)
+		return e.PrintJSON(r)
 	}
 	if r.Done == r.Rows {
 		fmt.Fprintf(e.Stdout, "all %d rows of %s are embedded in %s already\n", r.Rows, src.Name(), c.Out)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -64,7 +63,7 @@ func (c *searchCmd) Run(e *command.Env) error {
 		if hits == nil {
 			hits = []retrieval.Hit{}
 		}
-		return json.NewEncoder(e.Stdout).Encode(hits)
+		return e.PrintJSON(hits)
 	}
 	t := tabwriter.NewWriter(e.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "score\tmodality\tid\tpath\ttext")

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/onetrunk/onetrunk/internal/command"
@@ -29,7 +28,7 @@ func (c *benchCmd) Run(e *command.Env) error {
 		return fmt.Errorf("%s: %w", c.Config, err)
 	}
 	if c.JSON {
-		return json.NewEncoder(e.Stdout).Encode(r)
+		return e.PrintJSON(r)
 	}
 	fmt.Fprintf(e.Stdout, "%s, batch %d on %s: %.1f samples/s, %.0f tokens/s, %.1f GFLOP/s\n"+
 		"step %.1f ms (forward %.1f, backward %.1f, optimizer %.1f), median of %d\n"+

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -41,7 +40,7 @@ func (c *evalCmd) Run(e *command.Env) error {
 		return err
 	}
 	if c.JSON {
-		return json.NewEncoder(e.Stdout).Encode(ev)
+		return e.PrintJSON(ev)
 	}
 	return printEvaluation(e.Stdout, ev)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -25,7 +24,7 @@ func (c *inspectCmd) Run(e *command.Env) error {
 	}
 	r := m.Inspect()
 	if c.JSON {
-		return json.NewEncoder(e.Stdout).Encode(r)
+		return e.PrintJSON(r)
 	}
 	return printReport(e.Stdout, m, r)
 }

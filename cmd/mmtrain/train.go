@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"path/filepath"
 
@@ -75,7 +74,7 @@ func (c *trainCmd) Run(e *command.Env) error {
 		return err
 	}
 	if c.JSON {
-		return json.NewEncoder(e.Stdout).Encode(res)
+		return e.PrintJSON(res)
 	}
 	fmt.Fprintf(e.Stdout, "step %d, loss %.4f, %.0f s; the run is %s\n", res.Step, res.Loss, res.Seconds, filepath.Join(c.Logs, c.Name))
 	if res.Bad > 0 {

@@ -4,6 +4,7 @@ package command
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,13 @@ import (
 type Env struct {
 	Ctx            context.Context
 	Stdout, Stderr io.Writer
+}
+
+// PrintJSON prints v as one line of JSON.
+func (e *Env) PrintJSON(v any) error {
+	enc := json.NewEncoder(e.Stdout)
+	enc.SetEscapeHTML(false) // "image>text" is read by people too
+	return enc.Encode(v)
 }
 
 // Program is a command line's name and help.
