@@ -3,11 +3,12 @@ GO      ?= go
 LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
 RUN     ?= runs/demo
 CONFIG  ?= tiny
+QEMU    ?= qemu-aarch64-static
 export CGO_ENABLED = 0
 
 .PHONY: help
 help: ## Show the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/mmtrain and bin/mmembed, static binaries
@@ -30,6 +31,12 @@ test: ## Run all tests
 .PHONY: test-short
 test-short: ## Run the tests without the slow ones
 	$(GO) test -short ./...
+
+.PHONY: test-arm64
+test-arm64: ## Run the tests of the arm64 kernels under qemu
+	@command -v $(QEMU) >/dev/null || { echo "$(QEMU) is not here: apt-get install qemu-user-static"; exit 1; }
+	GOOS=linux GOARCH=arm64 $(GO) vet ./tensor/...
+	GOOS=linux GOARCH=arm64 $(GO) test -short -exec $(QEMU) ./tensor/internal/vec ./tensor/internal/gemm ./tensor
 
 .PHONY: lint
 lint: ## Check format, vet and golangci-lint
