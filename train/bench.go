@@ -3,19 +3,27 @@ package train
 import (
 	"context"
 	"math/rand/v2"
-	"os"
 	"runtime"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/onetrunk/onetrunk/autograd"
 	"github.com/onetrunk/onetrunk/contrastive"
+	"github.com/onetrunk/onetrunk/internal/benchcompare/measure"
 	"github.com/onetrunk/onetrunk/model"
 	"github.com/onetrunk/onetrunk/tensor"
 	"github.com/onetrunk/onetrunk/tokenizers"
 )
+
+// BenchOptions says how training steps are timed.
+type BenchOptions struct {
+	// Threads of the device; 0 takes one for each processor.
+	Threads int
+	// Seconds is about how long to measure: at least three steps.
+	Seconds float64
+	// Lengths gives texts their lengths; nil makes all of them as long as the
+	// model reads.
+	Lengths Lengths
+}
 
 // BenchResult holds the figures of training steps on synthetic samples.
 // Times are medians, in seconds.
@@ -37,15 +45,20 @@ type BenchResult struct {
 	Device     string  `json:"device"`
 }
 
-// Bench times training steps for about the given seconds. Every sample has
-// all modalities at full length, and the same batch is used each step: data
-// loading is not part of it.
+// Bench times training steps on synthetic samples of which each has all
+// modalities. The same batch is used each step: data loading is not part of
+// it.
 func Bench(ctx context.Context, cfg model.Config, s Settings, threads int, seconds float64) (BenchResult, error) {
+	return BenchWith(ctx, cfg, s, BenchOptions{Threads: threads, Seconds: seconds})
+}
+
+// BenchWith is Bench with options.
+func BenchWith(ctx context.Context, cfg model.Config, s Settings, o BenchOptions) (BenchResult, error) {
 	processors, err := cfg.OpenProcessors("")
 	if err != nil {
 		return BenchResult{}, err
 	}
-	dev := tensor.CPU(threads)
+	dev := tensor.CPU(o.Threads)
 	m := model.New(cfg, processors, dev, s.Seed)
 	m.Bank.Freeze(func(string) bool { return true }, false)
 	opt := newOptimizer(dev, m.Bank, &s)
@@ -53,41 +66,28 @@ func Bench(ctx context.Context, cfg model.Config, s Settings, threads int, secon
 	obj := contrastive.Objective{Weight: s.weight, LogScale: func(a, b string) *autograd.Var { return m.LogScale(a, b).Var() }}
 
 	r := BenchResult{Batch: s.Batch, Device: dev.String()}
-	rng := rand.New(rand.NewPCG(1, 2))
-	inputs := make([]model.Input, len(m.Modalities()))
+	inputs, err := synthetic(m, s.Batch, o.Lengths)
+	if err != nil {
+		return r, err
+	}
 	tokens, flops := 0, int64(0)
+	for _, in := range inputs {
+		for _, t := range in.Tokens {
+			tokens += t.Len()
+			flops += 3 * m.FLOPs(in.Modality, t)
+		}
+	}
 	rows := make([]int, s.Batch)
 	groups := make([]int32, s.Batch)
 	for i := range rows {
 		rows[i], groups[i] = i, int32(i)
-	}
-	for i, name := range m.Modalities() {
-		l := processors[name].Layout()
-		inputs[i].Modality = name
-		for range s.Batch {
-			t := tokenizers.Tokens{Grid: l.Grid}
-			if l.Patch > 0 {
-				t.Patches = make([]float32, t.Len()*l.Patch)
-				for j := range t.Patches {
-					t.Patches[j] = float32(rng.NormFloat64())
-				}
-			} else {
-				t.IDs = make([]int32, t.Len())
-				for j := range t.IDs {
-					t.IDs[j] = rng.Int32N(int32(l.Vocab))
-				}
-			}
-			inputs[i].Tokens = append(inputs[i].Tokens, t)
-			tokens += t.Len()
-			flops += 3 * m.FLOPs(name, t)
-		}
 	}
 
 	const warmup = 2
 	var step, forward, backward, optimize []float64
 	var before, after runtime.MemStats
 	began := time.Now()
-	for n := 1; len(step) < 3 || time.Since(began).Seconds() < seconds; n++ {
+	for n := 1; len(step) < 3 || time.Since(began).Seconds() < o.Seconds; n++ {
 		if err := ctx.Err(); err != nil {
 			return r, err
 		}
@@ -121,31 +121,51 @@ func Bench(ctx context.Context, cfg model.Config, s Settings, threads int, secon
 	r.Steps = len(step)
 	r.AllocBytes = float64(after.TotalAlloc-before.TotalAlloc) / float64(r.Steps)
 	r.Allocs = float64(after.Mallocs-before.Mallocs) / float64(r.Steps)
-	r.StepS, r.ForwardS, r.BackwardS, r.OptimizerS = median(step), median(forward), median(backward), median(optimize)
+	r.StepS, r.ForwardS, r.BackwardS, r.OptimizerS = measure.Median(step), measure.Median(forward), measure.Median(backward), measure.Median(optimize)
 	r.SamplesPerS = float64(s.Batch) / r.StepS
 	r.TokensPerS = float64(tokens) / r.StepS
 	r.GFLOPS = float64(flops) / r.StepS / 1e9
-	r.PeakRSSMB = peakRSS()
+	r.PeakRSSMB = measure.PeakMB()
 	return r, nil
 }
 
-func median(x []float64) float64 {
-	x = slices.Sorted(slices.Values(x))
-	return x[len(x)/2]
-}
-
-// peakRSS returns the greatest resident memory of the process so far, in MB;
-// 0 where the system does not say.
-func peakRSS() float64 {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(status)) {
-		if f := strings.Fields(line); len(f) >= 2 && f[0] == "VmHWM:" {
-			kb, _ := strconv.ParseFloat(f[1], 64)
-			return kb / 1024
+// synthetic makes a batch of random samples of every modality, of the size
+// that its layout has; texts are as long as the histogram says, if there is
+// one. It is the same each time.
+func synthetic(m *model.Model, batch int, lengths Lengths) ([]model.Input, error) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	inputs := make([]model.Input, len(m.Modalities()))
+	for i, name := range m.Modalities() {
+		p, err := m.Processor(name)
+		if err != nil {
+			return nil, err
+		}
+		l := p.Layout()
+		in := &inputs[i]
+		in.Modality = name
+		in.Tokens = make([]tokenizers.Tokens, batch)
+		var drawn []int
+		if lengths != nil && l.Vocab > 0 {
+			drawn = lengths.draw(batch, l.Grid[1], rng)
+		}
+		for j := range in.Tokens {
+			t := tokenizers.Tokens{Grid: l.Grid}
+			if drawn != nil {
+				t.Grid[1] = drawn[j]
+			}
+			if l.Patch > 0 {
+				t.Patches = make([]float32, t.Len()*l.Patch)
+				for k := range t.Patches {
+					t.Patches[k] = float32(rng.NormFloat64())
+				}
+			} else {
+				t.IDs = make([]int32, t.Len())
+				for k := range t.IDs {
+					t.IDs[k] = rng.Int32N(int32(l.Vocab))
+				}
+			}
+			in.Tokens[j] = t
 		}
 	}
-	return 0
+	return inputs, nil
 }
