@@ -59,13 +59,12 @@ func median(budget float64, f func()) float64 {
 		times = append(times, t)
 		total += t
 	}
-	slices.Sort(times)
-	return times[len(times)/2]
+	return middle(times)
 }
 
 func main() {
 	asJSON := flag.Bool("json", false, "print one JSON object")
-	budget := flag.Float64("seconds", 0.3, "time for each measurement")
+	budget := flag.Float64("seconds", 0.5, "time for each measurement")
 	flag.Parse()
 	r := measure(*budget)
 	if *asJSON {
@@ -93,12 +92,14 @@ func main() {
 	}
 }
 
-// shapes are those of training's products: forward, input gradient, weight
-// gradient.
-var shapes = []struct {
+type shape struct {
 	m, n, k int
 	ta, tb  bool
-}{
+}
+
+// shapes are those of training's products: forward, input gradient, weight
+// gradient.
+var shapes = []shape{
 	{4096, 256, 256, false, false},
 	{4096, 1024, 256, false, false},
 	{4096, 256, 1024, false, false},
@@ -108,6 +109,10 @@ var shapes = []struct {
 	{4096, 256, 1024, false, true},
 }
 
+// measure times the kernels. The clock of a processor changes, and what else
+// runs on the machine takes its share, so each product takes turns with the
+// peak: a product's share is the median over the turns, its speed that of the
+// median turn.
 func measure(budget float64) result {
 	r := result{CPUs: runtime.NumCPU(), Gemm: gemm.Kernel(), Vec: vec.Kernel()}
 	for _, threads := range []int{1, 2} {
@@ -115,42 +120,67 @@ func measure(budget float64) result {
 			continue
 		}
 		pool := par.New(threads)
-		const rounds = 2_000_000
-		flops := make([]int, threads)
-		// The processor changes its clock, so the peak is the best of several.
-		best := 0.0
-		for range 10 {
-			began := time.Now()
-			pool.For(threads, func(_, i int) { flops[i] = gemm.Peak(rounds) })
-			total := 0
-			for _, f := range flops {
-				total += f
-			}
-			best = max(best, float64(total)/time.Since(began).Seconds()/1e9)
-		}
-		r.Peak = append(r.Peak, peak{threads, best})
+		var peaks []float64
 		for _, s := range shapes {
-			a, b, c := fill(s.m*s.k), fill(s.k*s.n), fill(s.m*s.n)
-			ma, mb := gemm.Matrix{Data: a, Stride: s.k}, gemm.Matrix{Data: b, Stride: s.n}
-			name := "AB"
-			if s.ta {
-				ma, name = gemm.Matrix{Data: a, Stride: s.m, Trans: true}, "A'B"
-			}
-			if s.tb {
-				mb, name = gemm.Matrix{Data: b, Stride: s.k, Trans: true}, "AB'"
-			}
-			t := median(budget, func() { gemm.Mul(pool, s.m, s.n, s.k, ma, mb, c, s.n, false, nil) })
-			g := 2 * float64(s.m) * float64(s.n) * float64(s.k) / t / 1e9
-			p := product{Shape: fmt.Sprintf("%s %d,%d,%d", name, s.m, s.n, s.k), Threads: threads, GFLOPS: g}
-			if best > 0 {
-				p.Share = g / best
-			}
+			p, of := s.measure(pool, budget)
 			r.Products = append(r.Products, p)
+			peaks = append(peaks, of...)
 		}
+		r.Peak = append(r.Peak, peak{threads, middle(peaks)})
 		pool.Close()
 	}
 	r.vectors(budget)
 	return r
+}
+
+func (s shape) measure(pool *par.Pool, budget float64) (p product, peaks []float64) {
+	a, b, c := fill(s.m*s.k), fill(s.k*s.n), fill(s.m*s.n)
+	ma, mb := gemm.Matrix{Data: a, Stride: s.k}, gemm.Matrix{Data: b, Stride: s.n}
+	name := "AB"
+	if s.ta {
+		ma, name = gemm.Matrix{Data: a, Stride: s.m, Trans: true}, "A'B"
+	}
+	if s.tb {
+		mb, name = gemm.Matrix{Data: b, Stride: s.k, Trans: true}, "AB'"
+	}
+	speed := func(f func() float64) float64 {
+		began := time.Now()
+		flops := f()
+		return flops / time.Since(began).Seconds() / 1e9
+	}
+	const rounds = 100_000 // of the peak's loop, about as long as a product
+	flops := make([]int, pool.Workers())
+	var speeds, shares []float64
+	for began := time.Now(); len(shares) < 9 || time.Since(began).Seconds() < budget; {
+		of := speed(func() float64 {
+			pool.For(len(flops), func(_, i int) { flops[i] = gemm.Peak(rounds) })
+			total := 0.0
+			for _, f := range flops {
+				total += float64(f)
+			}
+			return total
+		})
+		is := speed(func() float64 {
+			gemm.Mul(pool, s.m, s.n, s.k, ma, mb, c, s.n, false, nil)
+			return 2 * float64(s.m) * float64(s.n) * float64(s.k)
+		})
+		speeds, peaks = append(speeds, is), append(peaks, of)
+		if of > 0 {
+			shares = append(shares, is/of)
+		} else {
+			shares = append(shares, 0) // nothing measures the peak of plain Go
+		}
+	}
+	return product{
+		Shape: fmt.Sprintf("%s %d,%d,%d", name, s.m, s.n, s.k), Threads: pool.Workers(),
+		GFLOPS: middle(speeds), Share: middle(shares),
+	}, peaks
+}
+
+// middle is the median.
+func middle(x []float64) float64 {
+	x = slices.Sorted(slices.Values(x))
+	return x[len(x)/2]
 }
 
 func fill(n int) []float32 {

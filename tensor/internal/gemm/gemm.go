@@ -1,59 +1,67 @@
 // Package gemm multiplies float32 matrices.
 //
-// The operands are packed into panels, small pieces of which a micro-kernel
-// multiplies with its tile of C in registers (Goto and van de Geijn 2008).
+// B is packed into panels as wide as a micro-kernel's tile, a block of rows of
+// A is copied together, and the kernel multiplies the block with one panel
+// after the other, each tile of C in registers (Goto and van de Geijn 2008).
+// What an operand holds may be computed while it is packed or copied, and what
+// is to be done to C is done to a block of it while it is in cache: layer
+// norms, activations, biases and residuals need no pass of their own.
+//
 // The kernels are generated assembly; each has a twin in plain Go.
 package gemm
 
 import (
 	"sync"
-	"unsafe"
 
 	"github.com/onetrunk/onetrunk/internal/par"
 )
 
 //go:generate sh -c "cd gen && go run . -out ../gemm_amd64.s -stubs ../stubs_amd64.go -pkg gemm"
 
-// Matrix is a view of rows: element (i, j) is Data[i*Stride+j]. Trans says
-// that it stands for its transpose.
+// Matrix is an operand. Its rows are a view of Data, element (i, j) being
+// Data[i*Stride+j], or what Load writes. Trans says that the operand is the
+// transpose of those rows.
 type Matrix struct {
 	Data   []float32
 	Stride int
 	Trans  bool
+	// Load, if not nil, stands for Data: it writes rows [i0, i1) and columns
+	// [j0, j1) to dst, rows stride apart. It is called from all workers.
+	Load func(dst []float32, stride, i0, i1, j0, j1 int)
 }
 
-// kernel is a micro-kernel and the shape of its tile.
-type kernel struct {
-	name   string
-	mr, nr int
-	// tile is C (+)= sum over p of a[p*mr+i]*b[p*nr+j] for a tile [mr, nr] of
-	// rows that are ldc apart.
-	tile func(k int, a, b, c *float32, ldc int, acc int)
-	// transpose8 is transpose8Go.
-	transpose8 func(n8 int, src *float32, stride int, dst *float32, step int)
+// T returns the transposed operand.
+func (m Matrix) T() Matrix {
+	m.Trans = !m.Trans
+	return m
 }
 
-var generic = kernel{"go", goRows, goColumns, tileGo, transpose8Go}
-
-// use is the kernel of this machine.
-var use = best()
-
-// Kernel names the instruction set in use: "avx512", "avx2" or "go".
-func Kernel() string { return use.name }
+// Done is called for a block of rows [i0, i1) and columns [j0, j1) of C that
+// has its final value.
+type Done func(i0, i1, j0, j1 int)
 
 const (
-	depth  = 256 // rows of B that are packed at once: a panel of B stays in the first cache
-	height = 96  // rows of A that are packed at once: a block of A stays in the second
+	depth   = 256 // rows of B in a panel: a panel stays in the first cache
+	height  = 96  // rows of A in a block: a block stays in the second
+	breadth = 256 // columns of C that product works on at a time, so that they too stay there
+	// strip is the number of floats of B that all rows go by before the next.
+	strip = 1 << 20
 	// alone is the work, in multiplications, that is not worth a second worker.
 	alone = 1 << 17
-	// most is the size of a tile of the largest kernel.
-	most = 12 * 32
 )
 
-// scratch is the packed operands of one worker.
+// chunk returns the number of inner indexes that are multiplied at a time:
+// even pieces of k of at most depth.
+func chunk(k int) int {
+	pieces := max((k+depth-1)/depth, 1)
+	return max(((k+pieces-1)/pieces+7)/8*8, 8)
+}
+
+// scratch is what one worker needs.
 type scratch struct {
-	a, b []float32
-	tile [most]float32
+	a, b, rows []float32 // a block of A, panels of B, rows on their way into panels
+	tile       []float32 // [height, nr], for what is narrower than a panel
+	sums       []float32 // the parts of a long product
 }
 
 var scratches = sync.Pool{New: func() any { return &scratch{} }}
@@ -67,50 +75,60 @@ func grow(s *[]float32, n int) []float32 {
 
 // Mul computes C = op(A) op(B), or C += with acc, for C [m, n] with rows ldc
 // apart and an inner size of k, on the pool's workers. done, if not nil, is
-// called once for every block of rows [i0, i1) and columns [j0, j1) of C when
-// it has its final value. Each element is summed in an order that depends on
-// the shapes and the number of workers alone.
-func Mul(p *par.Pool, m, n, k int, a, b Matrix, c []float32, ldc int, acc bool, done func(i0, i1, j0, j1 int)) {
+// called once for every element of C. The order in which an element is summed
+// depends on the shapes alone.
+func Mul(p *par.Pool, m, n, k int, a, b Matrix, c []float32, ldc int, acc bool, done Done) {
 	if m == 0 || n == 0 {
 		return
 	}
-	workers := p.Workers()
-	if m*n*k <= alone {
-		workers = 1
-	}
-	if workers > 1 && done == nil && k >= 4*depth && m*n <= 1<<20 && k >= 2*m {
-		mulDeep(p, m, n, k, a, b, c, ldc, acc)
+	if done == nil && deep(m, n, k) {
+		mulDeep(p, m, n, k, a, b, c, ldc, acc, nil)
 		return
 	}
-	mr, nr := use.mr, use.nr
+	packed := packs.Get().(*Packed)
+	packed.Pack(p, n, k, b)
+	MulPacked(p, m, a, packed, c, ldc, acc, false, done)
+	packs.Put(packed)
+}
+
+var packs = sync.Pool{New: func() any { return &Packed{} }}
+
+// MulPacked is Mul with an operand B [k, n] that is packed. With whole, done
+// is called for whole rows of C, each block of rows is the work of one worker
+// alone, and A's Load sees the columns of a row from the first to the last.
+func MulPacked(p *par.Pool, m int, a Matrix, b *Packed, c []float32, ldc int, acc, whole bool, done Done) {
+	n, nr := b.n, use.nr
+	if m == 0 || n == 0 {
+		return
+	}
 	panels := (n + nr - 1) / nr
-	s := scratches.Get().(*scratch)
-	defer scratches.Put(s)
-	packed := grow(&s.b, panels*nr*min(depth, max(k, 1)))
-	rows := height
-	if m < rows*2*workers {
-		rows = (par.Split(m, 2*workers, 1) + mr - 1) / mr * mr
+	workers := p.Workers()
+	if m*n*b.k <= alone {
+		workers = 1
 	}
+	// Blocks of rows, low enough that all workers end at about the same time,
+	// by strips of columns: the part of B that serves a strip stays in the
+	// third cache while the rows go by. Where there are few rows, there are
+	// more strips.
+	rows := min(height, max(par.Split(m, 6*workers, 1), 4*use.mr))
+	rows = (rows + use.mr - 1) / use.mr * use.mr
 	blocks := (m + rows - 1) / rows
-	for k0 := 0; k0 == 0 || k0 < k; k0 += depth {
-		kc := min(depth, k-k0)
-		each(p, workers, (panels+7)/8, func(g int) {
-			for j := 8 * g; j < min(8*g+8, panels); j++ {
-				packB(b, k0, kc, j*nr, min(nr, n-j*nr), packed[j*nr*kc:(j+1)*nr*kc])
-			}
-		})
-		last := k0+kc >= k
-		each(p, workers, blocks, func(i int) {
-			i0 := i * rows
-			mc := min(rows, m-i0)
-			w := scratches.Get().(*scratch)
-			w.block(a, i0, mc, n, k0, kc, packed, c, ldc, acc || k0 > 0)
-			scratches.Put(w)
-			if last && done != nil {
-				done(i0, i0+mc, 0, n)
-			}
-		})
+	wide := max(strip/max(b.k, 1)/nr, 8)
+	if workers > 1 && blocks < 4*workers {
+		rows = min(height, (m+use.mr-1)/use.mr*use.mr)
+		blocks = (m + rows - 1) / rows
+		wide = min(wide, max(panels*blocks/(6*workers), 1))
 	}
+	if whole {
+		wide = panels
+	}
+	strips := (panels + wide - 1) / wide
+	each(p, workers, strips*blocks, func(i int) {
+		p0, i0 := i/blocks*wide, i%blocks*rows
+		s := scratches.Get().(*scratch)
+		s.rowBlock(a, b, i0, min(i0+rows, m), p0, min(p0+wide, panels), c, ldc, acc, whole, done)
+		scratches.Put(s)
+	})
 }
 
 // each runs f for [0, n) on the pool, or here when one worker is enough.
@@ -124,48 +142,26 @@ func each(p *par.Pool, workers, n int, f func(i int)) {
 	p.For(n, func(_, i int) { f(i) })
 }
 
-// mulDeep is Mul for a small C and a large k: every worker sums its own part
-// of k, and the parts are added in their order.
-func mulDeep(p *par.Pool, m, n, k int, a, b Matrix, c []float32, ldc int, acc bool) {
-	parts := p.Workers()
-	step := (k/parts + depth - 1) / depth * depth
-	s := scratches.Get().(*scratch)
-	defer scratches.Put(s)
-	sums := grow(&s.a, parts*m*n)
-	p.For(parts, func(_, i int) {
-		k0 := min(i*step, k)
-		k1 := min(k0+step, k)
-		if i == parts-1 {
-			k1 = k
-		}
-		w := scratches.Get().(*scratch)
-		w.single(m, n, k1-k0, a.from(k0, true), b.from(k0, false), sums[i*m*n:(i+1)*m*n], n, false)
-		scratches.Put(w)
-	})
-	rows := par.Split(m, 2*parts, 1)
-	p.For((m+rows-1)/rows, func(_, g int) {
-		for i := g * rows; i < min((g+1)*rows, m); i++ {
-			ci := c[i*ldc : i*ldc+n]
-			if !acc {
-				clear(ci)
-			}
-			for q := range parts {
-				for j, v := range sums[(q*m+i)*n : (q*m+i+1)*n] {
-					ci[j] += v
-				}
+// rowBlock computes rows [i0, i1) and panels [p0, p1) of C.
+func (s *scratch) rowBlock(a Matrix, b *Packed, i0, i1, p0, p1 int, c []float32, ldc int, acc, whole bool, done Done) {
+	nr, step := use.nr, chunk(b.k)
+	const group = 8 // panels of C that done finds in cache
+	for k0 := 0; k0 == 0 || k0 < b.k; k0 += step {
+		kc := min(step, b.k-k0)
+		block := s.block(a, i0, i1, k0, kc)
+		last := k0+kc >= b.k
+		for q := p0; q < p1; q++ {
+			j0 := q * nr
+			cols := min(nr, b.n-j0)
+			s.multiply(block, b.panel(k0, kc, q), c[i0*ldc+j0:], ldc, cols, acc || k0 > 0)
+			if last && done != nil && !whole && ((q-p0)%group == group-1 || q == p1-1) {
+				done(i0, i1, (q-(q-p0)%group)*nr, j0+cols)
 			}
 		}
-	})
-}
-
-// from returns the operand without the first k0 of its inner indexes; left
-// says that it is A.
-func (m Matrix) from(k0 int, left bool) Matrix {
-	if left == m.Trans {
-		k0 *= m.Stride
 	}
-	m.Data = m.Data[min(k0, len(m.Data)):]
-	return m
+	if done != nil && whole {
+		done(i0, i1, 0, b.n)
+	}
 }
 
 // Small computes C = op(A) op(B), or C += with acc, on the calling goroutine.
@@ -174,181 +170,30 @@ func Small(m, n, k int, a, b Matrix, c []float32, ldc int, acc bool) {
 		return
 	}
 	s := scratches.Get().(*scratch)
-	s.single(m, n, k, a, b, c, ldc, acc)
+	s.product(m, n, 0, k, a, b, c, ldc, acc, nil)
 	scratches.Put(s)
 }
 
-func (s *scratch) single(m, n, k int, a, b Matrix, c []float32, ldc int, acc bool) {
-	nr := use.nr
-	panels := (n + nr - 1) / nr
-	for k0 := 0; k0 == 0 || k0 < k; k0 += depth {
-		kc := min(depth, k-k0)
-		packed := grow(&s.b, panels*nr*kc)
-		for j := range panels {
-			packB(b, k0, kc, j*nr, min(nr, n-j*nr), packed[j*nr*kc:(j+1)*nr*kc])
+// product is Small over the inner indexes [from, to). before, if not nil, is
+// called with each piece of them first.
+func (s *scratch) product(m, n, from, to int, a, b Matrix, c []float32, ldc int, acc bool, before func(k0, k1 int)) {
+	nr, step := use.nr, chunk(to-from)
+	for k0 := from; k0 == from || k0 < to; k0 += step {
+		kc := min(step, to-k0)
+		if before != nil {
+			before(k0, k0+kc)
 		}
-		for i0 := 0; i0 < m; i0 += height {
-			s.block(a, i0, min(height, m-i0), n, k0, kc, packed, c, ldc, acc || k0 > 0)
-		}
-	}
-}
-
-// nothing is where the panels of an empty product lie.
-var nothing [1]float32
-
-// block multiplies rows [i0, i0+mc) and inner indexes [k0, k0+kc) of A with
-// the packed part of B.
-func (s *scratch) block(a Matrix, i0, mc, n, k0, kc int, packed, c []float32, ldc int, acc bool) {
-	mr, nr := use.mr, use.nr
-	slabs := (mc + mr - 1) / mr
-	pa := grow(&s.a, slabs*mr*kc+8)
-	for i := range slabs {
-		packA(a, i0+i*mr, min(mr, mc-i*mr), k0, kc, pa[i*mr*kc:])
-	}
-	add := 0
-	if acc {
-		add = 1
-	}
-	at := func(x []float32, i int) *float32 {
-		if kc == 0 {
-			return &nothing[0]
-		}
-		return &x[i]
-	}
-	for j := 0; j*nr < n; j++ {
-		pb := at(packed, j*nr*kc)
-		cols := min(nr, n-j*nr)
-		for i := range slabs {
-			rows := min(mr, mc-i*mr)
-			first := (i0+i*mr)*ldc + j*nr
-			if rows == mr && cols == nr {
-				use.tile(kc, at(pa, i*mr*kc), pb, &c[first], ldc, add)
-				continue
-			}
-			use.tile(kc, at(pa, i*mr*kc), pb, &s.tile[0], nr, 0)
-			for r := range rows {
-				out := c[first+r*ldc : first+r*ldc+cols]
-				for q, v := range s.tile[r*nr : r*nr+cols] {
-					if acc {
-						v += out[q]
-					}
-					out[q] = v
+		for j0 := 0; j0 < n; j0 += breadth {
+			cols := min(breadth, n-j0)
+			panels := (cols + nr - 1) / nr
+			packed := grow(&s.b, panels*nr*kc)
+			s.packB(b, k0, kc, j0, cols, packed)
+			for i0 := 0; i0 < m; i0 += height {
+				block := s.block(a, i0, min(i0+height, m), k0, kc)
+				for q := range panels {
+					s.multiply(block, packed[q*nr*kc:(q+1)*nr*kc], c[i0*ldc+j0+q*nr:], ldc, min(nr, cols-q*nr), acc || k0 > from)
 				}
 			}
-		}
-	}
-}
-
-// packB copies rows [k0, k0+kc) and columns [j, j+cols) of op(B) to
-// dst[p*nr+q], with zeros beyond cols.
-func packB(b Matrix, k0, kc, j, cols int, dst []float32) {
-	pack(Matrix{b.Data, b.Stride, !b.Trans}, j, cols, use.nr, k0, kc, dst)
-}
-
-// packA copies rows [i, i+rows) and inner indexes [k0, k0+kc) of op(A) to
-// dst[p*mr+r], with zeros beyond rows.
-func packA(a Matrix, i, rows, k0, kc int, dst []float32) {
-	pack(a, i, rows, use.mr, k0, kc, dst)
-}
-
-// pack copies op(X)[i+r, k0+p] to dst[p*width+r] for r < rows and p < kc,
-// with zeros for rows <= r < width. What lies behind dst[kc*width] may be
-// written.
-func pack(x Matrix, i, rows, width, k0, kc int, dst []float32) {
-	if kc == 0 {
-		return
-	}
-	if rows < width {
-		clear(dst[:kc*width])
-	}
-	if x.Trans { // r runs along memory
-		src := x.Data[min(k0*x.Stride+i, len(x.Data)):]
-		switch {
-		case rows == 32 && width == 32:
-			for p := range kc {
-				*(*[32]float32)(dst[p*32:]) = *(*[32]float32)(src[p*x.Stride:])
-			}
-		case rows == 16 && width == 16:
-			for p := range kc {
-				*(*[16]float32)(dst[p*16:]) = *(*[16]float32)(src[p*x.Stride:])
-			}
-		case rows == 12 && width == 12:
-			for p := range kc {
-				*(*[12]float32)(dst[p*12:]) = *(*[12]float32)(src[p*x.Stride:])
-			}
-		default:
-			for p := range kc {
-				copy(dst[p*width:p*width+rows], src[p*x.Stride:])
-			}
-		}
-		return
-	}
-	k8 := 0
-	switch {
-	case rows < width:
-	case width >= 8:
-		// Eight rows at a time are transposed; where they are not a multiple
-		// of eight, the last eight overlap those before.
-		k8 = kc / 8
-		for r := 0; k8 > 0 && r < rows; r += 8 {
-			r := min(r, rows-8)
-			use.transpose8(k8, &x.Data[(i+r)*x.Stride+k0], x.Stride, &dst[r], width)
-		}
-	case (i+7)*x.Stride+k0+kc <= len(x.Data) && kc >= 8:
-		// A narrower panel takes eight rows too, where there are as many: what
-		// is too much is overwritten by the next column.
-		k8 = kc / 8
-		use.transpose8(k8, &x.Data[i*x.Stride+k0], x.Stride, &dst[0], width)
-	}
-	for r := range rows {
-		src := x.Data[(i+r)*x.Stride+k0 : (i+r)*x.Stride+k0+kc]
-		for p := 8 * k8; p < kc; p++ {
-			dst[p*width+r] = src[p]
-		}
-	}
-}
-
-// The shape of the plain tile.
-const goRows, goColumns = 4, 8
-
-// tileGo is the plain micro-kernel: for i < mr, j < nr,
-//
-//	c[i*ldc+j] (+)= sum over p < k of a[p*mr+i] * b[p*nr+j]
-func tileGo(k int, a, b, c *float32, ldc int, acc int) {
-	tileOf(goRows, goColumns, k, a, b, c, ldc, acc)
-}
-
-func tileOf(mr, nr, k int, a, b, c *float32, ldc int, acc int) {
-	as, bs := unsafe.Slice(a, mr*k), unsafe.Slice(b, nr*k)
-	cs := unsafe.Slice(c, (mr-1)*ldc+nr)
-	var sum [most]float32
-	for p := range k {
-		for i, x := range as[p*mr : (p+1)*mr] {
-			row := sum[i*nr : (i+1)*nr]
-			for j, y := range bs[p*nr : (p+1)*nr] {
-				row[j] += x * y
-			}
-		}
-	}
-	for i := range mr {
-		for j := range nr {
-			if acc != 0 {
-				sum[i*nr+j] += cs[i*ldc+j]
-			}
-			cs[i*ldc+j] = sum[i*nr+j]
-		}
-	}
-}
-
-// transpose8Go writes dst[j*step+i] = src[i*stride+j] for i < 8, j < 8*n8.
-func transpose8Go(n8 int, src *float32, stride int, dst *float32, step int) {
-	if n8 == 0 {
-		return
-	}
-	s, d := unsafe.Slice(src, 7*stride+8*n8), unsafe.Slice(dst, (8*n8-1)*step+8)
-	for j := range 8 * n8 {
-		for i := range 8 {
-			d[j*step+i] = s[i*stride+j]
 		}
 	}
 }

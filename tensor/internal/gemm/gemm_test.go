@@ -4,17 +4,31 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
 	"github.com/onetrunk/onetrunk/internal/par"
 )
 
+// packedGo drives the plain loops as a kernel that takes A in slabs, as wide
+// as the widest of these, so that the driver's way with such a kernel is tested
+// on every machine.
+var packedGo = kernel{
+	name: "packed go", mr: 12, nr: 32,
+	tile: func(k int, a, b, c *float32, ldc int, acc int) {
+		panelGo(32, 12, k, a, 1, 12, b, c, ldc, acc)
+	},
+	transpose8: transpose8Go, copyPanels: func(k, panels int, src *float32, stride int, dst *float32) {
+		copyPanelsGo(32, k, panels, src, stride, dst)
+	},
+}
+
 // with runs f with every kernel of this machine.
 func with(t *testing.T, f func(t *testing.T)) {
 	old := use
 	defer func() { use = old }()
-	for _, k := range available() {
+	for _, k := range append(available(), packedGo) {
 		use = k
 		t.Run(k.name, f)
 	}
@@ -35,7 +49,7 @@ func matrix(rng *rand.Rand, rows, cols int, trans bool) Matrix {
 	if rows > 0 {
 		x = x[:(rows-1)*stride+cols] // nothing behind the last element
 	}
-	return Matrix{x, stride, trans}
+	return Matrix{Data: x, Stride: stride, Trans: trans}
 }
 
 func (m Matrix) at(i, j int) float64 {
@@ -45,63 +59,109 @@ func (m Matrix) at(i, j int) float64 {
 	return float64(m.Data[i*m.Stride+j])
 }
 
+// loaded returns m as an operand whose rows are loaded.
+func loaded(m Matrix) Matrix {
+	return Matrix{Trans: m.Trans, Load: func(dst []float32, stride, i0, i1, j0, j1 int) {
+		for i := i0; i < i1; i++ {
+			copy(dst[(i-i0)*stride:(i-i0)*stride+j1-j0], m.Data[i*m.Stride+j0:i*m.Stride+j1])
+		}
+	}}
+}
+
+// ways are the calls that make a product.
+var ways = map[string]func(p *par.Pool, m, n, k int, a, b Matrix, c []float32, ldc int, acc bool, done Done){
+	"Small": func(_ *par.Pool, m, n, k int, a, b Matrix, c []float32, ldc int, acc bool, done Done) {
+		Small(m, n, k, a, b, c, ldc, acc)
+		if m > 0 && n > 0 {
+			done(0, m, 0, n)
+		}
+	},
+	"Mul": Mul,
+	"MulPacked": func(p *par.Pool, m, n, k int, a, b Matrix, c []float32, ldc int, acc bool, done Done) {
+		var packed Packed
+		packed.Pack(p, n+3, k+40, Matrix{Data: make([]float32, (n+3)*(k+40)), Stride: n + 3}) // to be used again
+		packed.Pack(p, n, k, loaded(b))
+		MulPacked(p, m, loaded(a), &packed, c, ldc, acc, true, func(i0, i1, j0, j1 int) {
+			if j0 != 0 || j1 != n {
+				panic("not whole rows")
+			}
+			done(i0, i1, j0, j1)
+		})
+	},
+	"MulDeep": func(p *par.Pool, m, n, k int, a, b Matrix, c []float32, ldc int, acc bool, done Done) {
+		seen := make([]int, k)
+		MulDeep(p, m, n, k, a, loaded(b), c, ldc, acc, func(part, k0, k1 int) {
+			if part < 0 || part >= Parts {
+				panic("no such part")
+			}
+			for q := k0; q < k1; q++ {
+				seen[q]++
+			}
+		})
+		for _, times := range seen {
+			if times != 1 && m > 0 && n > 0 {
+				panic("an inner index was not announced once")
+			}
+		}
+		if m > 0 && n > 0 {
+			done(0, m, 0, n)
+		}
+	},
+}
+
 func checkProduct(t *testing.T, rng *rand.Rand, p *par.Pool, m, n, k int, ta, tb, acc bool) {
 	t.Helper()
 	a, b := matrix(rng, m, k, ta), matrix(rng, k, n, tb)
 	ldc := n + 2
-	c := make([]float32, m*ldc+1)
-	for i := range c {
-		c[i] = guard
+	first := make([]float32, m*ldc+1)
+	for i := range first {
+		first[i] = guard
 	}
-	old := make([]float64, m*n)
+	want, size := make([]float64, m*n), make([]float64, m*n)
 	for i := range m {
 		for j := range n {
-			c[i*ldc+j] = float32(rng.NormFloat64())
-			old[i*n+j] = float64(c[i*ldc+j])
-		}
-	}
-	var mu sync.Mutex
-	covered := make([]int, m*n)
-	done := func(i0, i1, j0, j1 int) {
-		mu.Lock()
-		defer mu.Unlock()
-		for i := i0; i < i1; i++ {
-			for j := j0; j < j1; j++ {
-				covered[i*n+j]++
-			}
-		}
-	}
-	name := fmt.Sprintf("%dx%dx%d ta=%t tb=%t acc=%t", m, n, k, ta, tb, acc)
-	if p == nil {
-		Small(m, n, k, a, b, c, ldc, acc)
-	} else {
-		Mul(p, m, n, k, a, b, c, ldc, acc, done)
-	}
-	for i := range m {
-		for j := range n {
-			var want, size float64
+			first[i*ldc+j] = float32(rng.NormFloat64())
 			for q := range k {
-				want += a.at(i, q) * b.at(q, j)
-				size += math.Abs(a.at(i, q) * b.at(q, j))
+				want[i*n+j] += a.at(i, q) * b.at(q, j)
+				size[i*n+j] += math.Abs(a.at(i, q) * b.at(q, j))
 			}
 			if acc {
-				want += old[i*n+j]
-			}
-			if got := float64(c[i*ldc+j]); math.Abs(got-want) > 1e-6*(size+1) {
-				t.Fatalf("%s: C[%d,%d] = %g, want %g", name, i, j, got, want)
-			}
-			if p != nil && covered[i*n+j] != 1 {
-				t.Fatalf("%s: C[%d,%d] was reported done %d times", name, i, j, covered[i*n+j])
-			}
-		}
-		for j := n; j < ldc; j++ {
-			if c[i*ldc+j] != guard {
-				t.Fatalf("%s: memory beside row %d was written", name, i)
+				want[i*n+j] += float64(first[i*ldc+j])
 			}
 		}
 	}
-	if c[m*ldc] != guard {
-		t.Fatalf("%s: memory behind C was written", name)
+	for name, mul := range ways {
+		name := fmt.Sprintf("%s %dx%dx%d ta=%t tb=%t acc=%t", name, m, n, k, ta, tb, acc)
+		c := slices.Clone(first)
+		var mu sync.Mutex
+		covered := make([]int, m*n)
+		mul(p, m, n, k, a, b, c, ldc, acc, func(i0, i1, j0, j1 int) {
+			mu.Lock()
+			defer mu.Unlock()
+			for i := i0; i < i1; i++ {
+				for j := j0; j < j1; j++ {
+					covered[i*n+j]++
+				}
+			}
+		})
+		for i := range m {
+			for j := range n {
+				if got := float64(c[i*ldc+j]); math.Abs(got-want[i*n+j]) > 1e-6*(size[i*n+j]+1) {
+					t.Fatalf("%s: C[%d,%d] = %g, want %g", name, i, j, got, want[i*n+j])
+				}
+				if covered[i*n+j] != 1 {
+					t.Fatalf("%s: C[%d,%d] was reported done %d times", name, i, j, covered[i*n+j])
+				}
+			}
+			for j := n; j < ldc; j++ {
+				if c[i*ldc+j] != guard {
+					t.Fatalf("%s: memory beside row %d was written", name, i)
+				}
+			}
+		}
+		if c[m*ldc] != guard {
+			t.Fatalf("%s: memory behind C was written", name)
+		}
 	}
 }
 
@@ -115,7 +175,7 @@ func TestShapes(t *testing.T) {
 			for _, n := range edges {
 				for _, k := range []int{0, 1, 7, 8, 9, 33} {
 					v := rng.IntN(8)
-					checkProduct(t, rng, nil, m, n, k, v&1 != 0, v&2 != 0, v&4 != 0)
+					checkProduct(t, rng, pool, m, n, k, v&1 != 0, v&2 != 0, v&4 != 0)
 				}
 			}
 		}
@@ -127,31 +187,40 @@ func TestShapes(t *testing.T) {
 	})
 }
 
-// TestDeep covers the split of a long inner size over the workers.
+// TestDeep covers the split of a long inner size over the workers, which must
+// not change the bits.
 func TestDeep(t *testing.T) {
 	with(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(2, 1))
-		for _, workers := range []int{2, 3} {
-			pool := par.New(workers)
-			for _, k := range []int{1024, 1500} {
-				for v := range 8 {
-					m, n := 19, 35
-					a, b := matrix(rng, m, k, v&1 != 0), matrix(rng, k, n, v&2 != 0)
-					one, many := make([]float32, m*n), make([]float32, m*n)
-					for i := range one {
-						one[i] = float32(i)
-						many[i] = float32(i)
+		for _, k := range []int{1024, 1500} {
+			for v := range 8 {
+				m, n := 19, 35
+				a, b := matrix(rng, m, k, v&1 != 0), matrix(rng, k, n, v&2 != 0)
+				results := map[int][]float32{}
+				for _, workers := range []int{1, 2, 3} {
+					pool := par.New(workers)
+					c := make([]float32, m*n)
+					for i := range c {
+						c[i] = float32(i)
 					}
-					Small(m, n, k, a, b, one, n, v&4 != 0)
-					Mul(pool, m, n, k, a, b, many, n, v&4 != 0, nil)
-					for i := range one {
-						if math.Abs(float64(one[i]-many[i])) > 1e-3 {
-							t.Fatalf("k %d, %d workers, variant %d: element %d is %g, alone %g", k, workers, v, i, many[i], one[i])
-						}
+					MulDeep(pool, m, n, k, a, b, c, n, v&4 != 0, nil)
+					pool.Close()
+					results[workers] = c
+				}
+				want := make([]float32, m*n)
+				for i := range want {
+					want[i] = float32(i)
+				}
+				Small(m, n, k, a, b, want, n, v&4 != 0)
+				for i := range want {
+					if math.Abs(float64(results[1][i]-want[i])) > 1e-3 {
+						t.Fatalf("k %d, variant %d: element %d is %g, in one piece %g", k, v, i, results[1][i], want[i])
+					}
+					if results[1][i] != results[2][i] || results[1][i] != results[3][i] {
+						t.Fatalf("k %d, variant %d: element %d depends on the number of workers", k, v, i)
 					}
 				}
 			}
-			pool.Close()
 		}
 	})
 }
@@ -177,26 +246,47 @@ func TestNaNAndInfPropagate(t *testing.T) {
 	})
 }
 
-// TestTilesEqualTheirTwins holds the assembly to the plain loop on tiles.
-func TestTilesEqualTheirTwins(t *testing.T) {
+// TestKernelsEqualTheirTwins holds the assembly to the plain loops.
+func TestKernelsEqualTheirTwins(t *testing.T) {
 	rng := rand.New(rand.NewPCG(4, 1))
+	values := func(n int) []float32 { return matrix(rng, 1, n, false).Data }
+	check := func(name string, got, want []float32) {
+		t.Helper()
+		for i := range want {
+			if math.Abs(float64(got[i]-want[i])) > 1e-5 {
+				t.Fatalf("%s: element %d is %g, want %g", name, i, got[i], want[i])
+			}
+		}
+	}
 	for _, kern := range available() {
 		for k := range 23 {
 			for acc := range 2 {
 				ldc := kern.nr + 3
-				a, b := matrix(rng, kern.mr, k+1, false).Data, matrix(rng, kern.nr, k+1, false).Data
-				got := matrix(rng, kern.mr, ldc, false).Data
-				for len(got) < kern.mr*ldc {
-					got = append(got, 0)
+				if kern.tile != nil {
+					a, b, c := values(kern.mr*(k+1)), values(kern.nr*(k+1)), values(kern.mr*ldc)
+					want := slices.Clone(c)
+					kern.tile(k, &a[0], &b[0], &c[0], ldc, acc)
+					panelGo(kern.nr, kern.mr, k, &a[0], 1, kern.mr, &b[0], &want[0], ldc, acc)
+					check(fmt.Sprintf("%s tile: k %d, acc %d", kern.name, k, acc), c, want)
+					continue
 				}
-				want := append([]float32(nil), got...)
-				kern.tile(k, &a[0], &b[0], &got[0], ldc, acc)
-				tileOf(kern.mr, kern.nr, k, &a[0], &b[0], &want[0], ldc, acc)
-				for i := range want {
-					if math.Abs(float64(got[i]-want[i])) > 1e-5 {
-						t.Fatalf("%s: k %d, acc %d: element %d is %g, want %g", kern.name, k, acc, i, got[i], want[i])
-					}
+				for m := range 14 {
+					a, b, c := values((m+1)*(k+3)+20), values(kern.nr*(k+1)), values((m+1)*ldc)
+					want := slices.Clone(c)
+					kern.rows(m, k, &a[0], k+2, &b[0], &c[0], ldc, acc)
+					panelGo(kern.nr, m, k, &a[0], k+2, 1, &b[0], &want[0], ldc, acc)
+					check(fmt.Sprintf("%s rows: m %d, k %d, acc %d", kern.name, m, k, acc), c, want)
+					kern.columns(m, k, &a[0], m+1, &b[0], &c[0], ldc, acc)
+					panelGo(kern.nr, m, k, &a[0], 1, m+1, &b[0], &want[0], ldc, acc)
+					check(fmt.Sprintf("%s columns: m %d, k %d, acc %d", kern.name, m, k, acc), c, want)
 				}
+			}
+			got, want := make([]float32, 3*kern.nr*k+1), make([]float32, 3*kern.nr*k+1)
+			if k > 0 {
+				src := values(k * (3*kern.nr + 1))
+				kern.copyPanels(k, 3, &src[0], 3*kern.nr+1, &got[0])
+				copyPanelsGo(kern.nr, k, 3, &src[0], 3*kern.nr+1, &want[0])
+				check(fmt.Sprintf("%s copyPanels: k %d", kern.name, k), got, want)
 			}
 		}
 	}

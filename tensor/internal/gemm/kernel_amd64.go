@@ -5,8 +5,14 @@ package gemm
 import "golang.org/x/sys/cpu"
 
 var (
-	avx2   = kernel{"avx2", 6, 16, tileAVX2, transpose8AVX2}
-	avx512 = kernel{"avx512", 12, 32, tileAVX512, transpose8AVX2}
+	avx2 = kernel{
+		name: "avx2", mr: 6, nr: 16, rows: rowsAVX2, columns: columnsAVX2,
+		transpose8: transpose8AVX2, copyPanels: copyPanels16AVX2,
+	}
+	avx512 = kernel{
+		name: "avx512", mr: 12, nr: 32, tile: tileAVX512,
+		transpose8: transpose8AVX2, copyPanels: copyPanels32AVX2,
+	}
 )
 
 // available lists the kernels of this machine, the best first.

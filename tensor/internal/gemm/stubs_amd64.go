@@ -4,11 +4,20 @@
 
 package gemm
 
-// tileAVX2 is tileGo for 6 rows and 16 columns.
-func tileAVX2(k int, a *float32, b *float32, c *float32, ldc int, acc int)
+// rowsAVX2 is rowsGo for panels of 16.
+func rowsAVX2(m int, k int, a *float32, lda int, b *float32, c *float32, ldc int, acc int)
 
-// tileAVX512 is tileGo for 12 rows and 32 columns.
+// columnsAVX2 is columnsGo for panels of 16.
+func columnsAVX2(m int, k int, a *float32, lda int, b *float32, c *float32, ldc int, acc int)
+
+// tileAVX512 is columnsGo for 12 rows that are packed and a panel of 32.
 func tileAVX512(k int, a *float32, b *float32, c *float32, ldc int, acc int)
+
+// copyPanels16AVX2 is copyPanelsGo for panels of 16.
+func copyPanels16AVX2(k int, panels int, src *float32, stride int, dst *float32)
+
+// copyPanels32AVX2 is copyPanelsGo for panels of 32.
+func copyPanels32AVX2(k int, panels int, src *float32, stride int, dst *float32)
 
 // transpose8AVX2 is transpose8Go for n8*8 columns.
 func transpose8AVX2(n8 int, src *float32, stride int, dst *float32, step int)

@@ -11,8 +11,11 @@ import (
 
 func main() {
 	ConstraintExpr("amd64,!purego")
-	tile("tileAVX2", 6, 32, YMM)
-	tile("tileAVX512", 12, 64, ZMM)
+	panel("rowsAVX2", byRow)
+	panel("columnsAVX2", byColumn)
+	tile("tileAVX512", 12, 64)
+	copyPanels("copyPanels16AVX2", 16)
+	copyPanels("copyPanels32AVX2", 32)
 	transpose()
 	peak("peakAVX2", YMM)
 	peak("peakAVX512", ZMM)
@@ -28,11 +31,12 @@ func zero(v reg.VecVirtual) {
 	}
 }
 
-// tile writes a micro-kernel for mr rows and two vectors of columns, width
-// bytes each: C (+)= sum over k of a[k*mr+i] * b[k*nr+j].
-func tile(name string, mr, width int, vector func() reg.VecVirtual) {
+// tile writes a micro-kernel for mr packed rows and two vectors of columns,
+// width bytes each: C (+)= sum over k of a[k*mr+i] * b[k*nr+j].
+func tile(name string, mr, width int) {
+	vector := ZMM
 	TEXT(name, NOSPLIT, "func(k int, a, b, c *float32, ldc int, acc int)")
-	Doc(fmt.Sprintf("%s is tileGo for %d rows and %d columns.", name, mr, 2*width/4))
+	Doc(fmt.Sprintf("%s is columnsGo for %d rows that are packed and a panel of %d.", name, mr, 2*width/4))
 	k := Load(Param("k"), GP64())
 	a := Load(Param("a"), GP64())
 	b := Load(Param("b"), GP64())
