@@ -131,7 +131,7 @@ func BenchWith(ctx context.Context, cfg model.Config, s Settings, o BenchOptions
 
 // synthetic makes a batch of random samples of every modality, of the size
 // that its layout has; texts are as long as the histogram says, if there is
-// one. It is the same each time.
+// one. The batch is the same each time.
 func synthetic(m *model.Model, batch int, lengths Lengths) ([]model.Input, error) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	inputs := make([]model.Input, len(m.Modalities()))
@@ -149,23 +149,30 @@ func synthetic(m *model.Model, batch int, lengths Lengths) ([]model.Input, error
 			drawn = lengths.draw(batch, l.Grid[1], rng)
 		}
 		for j := range in.Tokens {
-			t := tokenizers.Tokens{Grid: l.Grid}
+			grid := l.Grid
 			if drawn != nil {
-				t.Grid[1] = drawn[j]
+				grid[1] = drawn[j]
 			}
-			if l.Patch > 0 {
-				t.Patches = make([]float32, t.Len()*l.Patch)
-				for k := range t.Patches {
-					t.Patches[k] = float32(rng.NormFloat64())
-				}
-			} else {
-				t.IDs = make([]int32, t.Len())
-				for k := range t.IDs {
-					t.IDs[k] = rng.Int32N(int32(l.Vocab))
-				}
-			}
-			in.Tokens[j] = t
+			in.Tokens[j] = RandomTokens(l, grid, rng)
 		}
 	}
 	return inputs, nil
+}
+
+// RandomTokens makes a sample of a layout, with as many tokens as the grid
+// has places: patches of normal values, or ids of the whole vocabulary.
+func RandomTokens(l tokenizers.Layout, grid [2]int, rng *rand.Rand) tokenizers.Tokens {
+	t := tokenizers.Tokens{Grid: grid}
+	if l.Patch > 0 {
+		t.Patches = make([]float32, t.Len()*l.Patch)
+		for i := range t.Patches {
+			t.Patches[i] = float32(rng.NormFloat64())
+		}
+		return t
+	}
+	t.IDs = make([]int32, t.Len())
+	for i := range t.IDs {
+		t.IDs[i] = rng.Int32N(int32(l.Vocab))
+	}
+	return t
 }

@@ -17,6 +17,7 @@ import (
 type app struct {
 	Embed  embedCmd  `cmd:"" help:"Embed every row of a dataset into a folder."`
 	Search searchCmd `cmd:"" help:"Search an embedded folder by a text, a picture or a sound."`
+	Bench  benchCmd  `cmd:"" help:"Time embedding of random samples."`
 }
 
 var program = command.Program{
