@@ -34,6 +34,15 @@ func (f *File) Load(d V, address string) { f.Op("FMOVQ", address, lane0(d)) }
 // Load1 reads one float32 into lane 0; the others become 0.
 func (f *File) Load1(d V, address string) { f.Op("FMOVS", address, lane0(d)) }
 
+// LoadPair reads d and e, and advances p by the 32 bytes.
+func (f *File) LoadPair(d, e V, p R) { f.line("FLDPQ.P 32(%v), (%s, %s)", p, lane0(d), lane0(e)) }
+
+// LoadNext reads d and advances p by the 16 bytes.
+func (f *File) LoadNext(d V, p R) { f.line("FMOVQ.P 16(%v), %s", p, lane0(d)) }
+
+// StorePair writes v and w to p.
+func (f *File) StorePair(p R, v, w V) { f.line("FSTPQ (%s, %s), (%v)", lane0(v), lane0(w), p) }
+
 // LoadAll reads one float32 at p into all lanes.
 func (f *File) LoadAll(d V, p R) { f.line("VLD1R (%v), [%v.S4]", p, d) }
 
@@ -63,6 +72,18 @@ func (f *File) ADD(d, n, m V) { f.line("VADD %v.S4, %v.S4, %v.S4", m, n, d) }
 
 // SHL is d = n << bits for integers.
 func (f *File) SHL(d, n V, bits int) { f.line("VSHL $%d, %v.S4, %v.S4", bits, n, d) }
+
+// TRN1 is d = (n0, m0, n2, m2).
+func (f *File) TRN1(d, n, m V) { f.line("VTRN1 %v.S4, %v.S4, %v.S4", m, n, d) }
+
+// TRN2 is d = (n1, m1, n3, m3).
+func (f *File) TRN2(d, n, m V) { f.line("VTRN2 %v.S4, %v.S4, %v.S4", m, n, d) }
+
+// Low is d = (n0, n1, m0, m1).
+func (f *File) Low(d, n, m V) { f.line("VTRN1 %v.D2, %v.D2, %v.D2", m, n, d) }
+
+// High is d = (n2, n3, m2, m3).
+func (f *File) High(d, n, m V) { f.line("VTRN2 %v.D2, %v.D2, %v.D2", m, n, d) }
 
 // FMLA is d += n m, rounded once.
 func (f *File) FMLA(d, n, m V) { f.line("VFMLA %v.S4, %v.S4, %v.S4", m, n, d) }
