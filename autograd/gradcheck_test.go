@@ -19,9 +19,7 @@ func param(rng *rand.Rand, name string, rows, cols int, mean, std float64) *Para
 	}
 	p := NewParam(name, cpu.New(rows, cols))
 	cpu.Write(p.Value, x)
-	g := cpu.New(rows, cols)
-	cpu.Fill(g, 0)
-	p.Train(g)
+	p.Train(true)
 	return p
 }
 
@@ -51,7 +49,7 @@ func gradError(rng *rand.Rand, params []*Param, build func(t *Tape) *Var) map[st
 		x := make([]float32, p.Value.Len())
 		g := make([]float32, p.Value.Len())
 		cpu.Read(x, p.Value)
-		cpu.Read(g, p.Grad)
+		cpu.Read(g, p.Grad())
 		var diff, norm float64
 		for i, old := range x {
 			x[i] = old + h
@@ -93,10 +91,11 @@ func TestCheckerFindsMistakes(t *testing.T) {
 			y := tape.alloc(3, 4)
 			cpu.Copy(y, x.Value)
 			cpu.Axpy(y, 1, x.Value)
-			return tape.add(0, y, true, func(out *Var) {
-				cpu.Axpy(x.Grad, factor, out.grad)
+			return tape.add(0, y, tape.wants(x.Var()), func(out *Var) {
+				g := tape.onto(x.Var())
+				cpu.Axpy(g, factor, out.grad)
 				if both {
-					cpu.Axpy(x.Grad, factor, out.grad)
+					cpu.Axpy(g, factor, out.grad)
 				}
 			})
 		}
@@ -107,7 +106,7 @@ func TestCheckerFindsMistakes(t *testing.T) {
 		both   bool
 		right  bool
 	}{{"right", 1, true, true}, {"twice", 2, true, false}, {"half", 0.5, true, false}, {"a dropped term", 1, false, false}} {
-		cpu.Fill(x.Grad, 0)
+		x.Clear(cpu)
 		if e := gradError(rng, []*Param{x}, wrong(c.factor, c.both))["x"]; (e < tolerance) != c.right {
 			t.Errorf("%s: relative error %g", c.name, e)
 		}
@@ -127,23 +126,38 @@ func parts(rows int, w, b [2]*Param) []Part {
 }
 
 func TestLinear(t *testing.T) {
-	for _, act := range []tensor.Act{tensor.Identity, tensor.GELU, tensor.QuickGELU} {
+	for _, in := range []string{"plain", "gelu", "quick_gelu", "layer", "rms"} {
 		for _, residual := range []bool{false, true} {
-			t.Run(fmt.Sprintf("act=%d,residual=%t", act, residual), func(t *testing.T) {
-				rng := rand.New(rand.NewPCG(2, uint64(act)))
-				x := param(rng, "x", 7, 5, 0, 1)
+			t.Run(fmt.Sprintf("%s,residual=%t", in, residual), func(t *testing.T) {
+				rng := rand.New(rand.NewPCG(2, uint64(len(in))))
+				x := param(rng, "x", 7, 5, 0.3, 1)
 				r := param(rng, "residual", 7, 6, 0, 1)
 				w := [2]*Param{param(rng, "w0", 6, 5, 0, 0.5), param(rng, "w1", 6, 5, 0, 0.5)}
 				b := [2]*Param{param(rng, "b0", 1, 6, 0, 0.5), param(rng, "b1", 1, 6, 0, 0.5)}
+				gamma := [2]*Param{param(rng, "gamma0", 1, 5, 1, 0.3), param(rng, "gamma1", 1, 5, 1, 0.3)}
+				beta := [2]*Param{param(rng, "beta0", 1, 5, 0, 0.3), param(rng, "beta1", 1, 5, 0, 0.3)}
 				params := []*Param{x, w[0], w[1], b[0], b[1]}
+				var o LinearOptions
+				// The runs of the norm's weights are not those of the product's.
+				norms := []Part{{Rows: 3, W: gamma[0].Var(), B: beta[0].Var()}, {Rows: 4, W: gamma[1].Var(), B: beta[1].Var()}}
+				switch in {
+				case "gelu":
+					o.Act = tensor.GELU
+				case "quick_gelu":
+					o.Act = tensor.QuickGELU
+				case "layer":
+					o.NormParts, o.Norm = norms, tensor.Norm{Eps: 1e-5}
+					params = append(params, gamma[0], gamma[1], beta[0], beta[1])
+				case "rms":
+					o.NormParts, o.Norm = norms, tensor.Norm{Eps: 1e-5, RMS: true}
+					norms[0].B, norms[1].B = nil, nil
+					params = append(params, gamma[0], gamma[1])
+				}
 				if residual {
+					o.Residual = r.Var()
 					params = append(params, r)
 				}
 				checkGradients(t, rng, params, func(tape *Tape) *Var {
-					o := LinearOptions{Act: act}
-					if residual {
-						o.Residual = r.Var()
-					}
 					return tape.Linear(x.Var(), parts(7, w, b), o)
 				})
 			})

@@ -9,7 +9,7 @@ func (t *Tape) Attention(qkv *Var, spans []tensor.Span, heads int) *Var {
 	mark := len(t.owned)
 	y, lse := t.alloc(qkv.Rows(), qkv.Cols()/3), t.alloc(qkv.Rows(), heads)
 	t.dev.Attention(y, lse, qkv.Value, spans, heads)
-	return t.add(mark, y, qkv.needs, func(out *Var) {
+	return t.add(mark, y, t.wants(qkv), func(out *Var) {
 		g, acc := t.into(qkv)
 		if !acc {
 			t.dev.AttentionGrad(g, out.grad, lse, qkv.Value, spans, heads)
@@ -38,7 +38,7 @@ func (t *Tape) Gather(terms ...Term) *Var {
 	want := false
 	for i, term := range terms {
 		t.dev.Gather(y, term.S, term.X.Value, i > 0)
-		want = want || term.X.needs
+		want = t.wants(term.X) || want
 	}
 	return t.add(mark, y, want, func(out *Var) {
 		for _, term := range terms {
@@ -58,7 +58,7 @@ func (t *Tape) Sum(weights []float32, xs ...*Var) *Var {
 	for i, x := range xs {
 		t.dev.Axpy(y, weights[i], x.Value)
 	}
-	return t.add(mark, y, needs(xs...), func(out *Var) {
+	return t.add(mark, y, t.wants(xs...), func(out *Var) {
 		for i, x := range xs {
 			if x.needs {
 				t.dev.Axpy(t.onto(x), weights[i], out.grad)
@@ -72,7 +72,7 @@ func (t *Tape) Unit(x *Var) *Var {
 	mark := len(t.owned)
 	y, lengths := t.alloc(x.Rows(), x.Cols()), t.alloc(x.Rows(), 1)
 	t.dev.Unit(y, lengths, x.Value)
-	return t.add(mark, y, x.needs, func(out *Var) {
+	return t.add(mark, y, t.wants(x), func(out *Var) {
 		g, acc := t.into(x)
 		t.dev.UnitGrad(g, out.grad, y, lengths, acc)
 	})
@@ -105,7 +105,7 @@ func (t *Tape) InfoNCE(za, zb, logScale *Var, groups []int32) (loss, hitsAB, hit
 	for _, x := range []*tensor.Tensor{sim, half, dhalf} {
 		t.dev.Free(x)
 	}
-	loss = t.add(mark, y, needs(za, zb, logScale), func(out *Var) {
+	loss = t.add(mark, y, t.wants(za, zb, logScale), func(out *Var) {
 		g := 0.5 * t.Scalar(&Var{Value: out.grad})
 		t.dev.Scale(dAB, g)
 		t.dev.Scale(dBA, g)

@@ -1,10 +1,11 @@
 // Package autograd records coarse operations on a tape and runs their
 // gradients backwards.
 //
-// Conventions: gradients of parameters accumulate (+=) until they are
-// cleared; gradients of activations are written (=) by their first consumer
-// and added to by the others. An operation's memory is given back as soon as
-// its gradient has run, so values must be read before Backward.
+// Conventions: a gradient is written (=) by its first consumer and added to
+// (+=) by the others. That of an activation is given back when the operation's
+// own gradient has run; that of a parameter stays and accumulates until Clear.
+// An operation's memory is given back as soon as its gradient has run, so
+// values must be read before Backward.
 //
 // Operations panic on shapes that do not fit: those are programming mistakes.
 package autograd
@@ -19,8 +20,9 @@ import (
 type Var struct {
 	Value *tensor.Tensor
 	grad  *tensor.Tensor
-	needs bool // whether a gradient is wanted
-	leaf  bool // whether it belongs to a Param
+	needs bool   // whether a gradient is wanted
+	param *Param // the parameter that it belongs to, if any
+	uses  int    // of a parameter: gradients that are still to come
 }
 
 // Rows and Cols return the shape.
@@ -33,9 +35,8 @@ func (v *Var) Cols() int { return v.Value.Cols }
 type Param struct {
 	// Name is its path: trunk/3/attn/qkv/weight.
 	Name string
-	// Value [rows, cols] and its gradient. Grad is nil while the parameter is
-	// frozen; it is set by Train.
-	Value, Grad *tensor.Tensor
+	// Value is [rows, cols].
+	Value *tensor.Tensor
 	// Decay says whether weight decay applies: to matrices, not to biases,
 	// norms and temperatures.
 	Decay bool
@@ -56,14 +57,28 @@ func (p *Param) Shape() []int {
 
 // NewParam makes a parameter of a value. It is frozen until it is Trained.
 func NewParam(name string, value *tensor.Tensor) *Param {
-	return &Param{Name: name, Value: value, v: Var{Value: value, leaf: true}}
+	p := &Param{Name: name, Value: value}
+	p.v = Var{Value: value, param: p}
+	return p
 }
 
-// Train makes the gradient grad, of the value's shape, the place where the
-// parameter's gradients accumulate; nil freezes the parameter.
-func (p *Param) Train(grad *tensor.Tensor) {
-	p.Grad = grad
-	p.v.grad, p.v.needs = grad, grad != nil
+// Train says whether the parameter is trained or frozen. A frozen one has no
+// gradient; gradients pass through it.
+func (p *Param) Train(on bool) { p.v.needs = on }
+
+// Trained reports whether the parameter is trained.
+func (p *Param) Trained() bool { return p.v.needs }
+
+// Grad returns the gradient that has accumulated, of the value's shape; nil
+// stands for zero.
+func (p *Param) Grad() *tensor.Tensor { return p.v.grad }
+
+// Clear gives the gradient back to the device that it came from.
+func (p *Param) Clear(dev tensor.Device) {
+	if p.v.grad != nil {
+		dev.Free(p.v.grad)
+		p.v.grad = nil
+	}
 }
 
 // Var returns the parameter as a variable, usable on any tape.
@@ -89,6 +104,12 @@ type Tape struct {
 	sparse     []*tensor.Sparse
 	usedVars   int
 	usedSparse int
+
+	// Ready, if not nil, is called in Backward with each parameter as soon as
+	// the last part of its gradient has been added.
+	Ready func(p *Param)
+	used  []*Param // whose gradients are to come
+	whole []*Param // whose gradients just became whole
 }
 
 // NewTape makes a tape on a device. One that does not record computes values
@@ -165,6 +186,12 @@ func (t *Tape) Backward(out *Var, seed []float32) {
 		s := t.steps[i]
 		if s.back != nil && s.out.grad != nil {
 			s.back()
+			for _, p := range t.whole {
+				if t.Ready != nil {
+					t.Ready(p)
+				}
+			}
+			t.whole = t.whole[:0]
 		}
 		t.drop(s)
 		t.steps = t.steps[:i]
@@ -177,6 +204,10 @@ func (t *Tape) Release() {
 	for i := len(t.steps) - 1; i >= 0; i-- {
 		t.drop(t.steps[i])
 	}
+	for _, p := range t.used {
+		p.v.uses = 0
+	}
+	t.used = t.used[:0]
 	clear(t.steps)
 	t.steps, t.usedVars, t.usedSparse = t.steps[:0], 0, 0
 }
@@ -187,7 +218,7 @@ func (t *Tape) drop(s step) {
 		t.dev.Free(x)
 	}
 	t.owned = t.owned[:s.mark]
-	if s.out.grad != nil && !s.out.leaf {
+	if s.out.grad != nil && s.out.param == nil {
 		t.dev.Free(s.out.grad)
 		s.out.grad = nil
 	}
@@ -236,9 +267,34 @@ func (t *Tape) add(mark int, y *tensor.Tensor, needs bool, back func(out *Var)) 
 	return out
 }
 
+// wants reports whether any of an operation's operands wants a gradient. An
+// operation asks once for each operand, and calls into or onto as often for
+// those that do.
+func (t *Tape) wants(vs ...*Var) bool {
+	any := false
+	for _, v := range vs {
+		if v == nil || !v.needs || !t.record {
+			continue
+		}
+		any = true
+		if v.param != nil {
+			if v.uses == 0 {
+				t.used = append(t.used, v.param)
+			}
+			v.uses++
+		}
+	}
+	return any
+}
+
 // into returns the tensor for v's gradient, and whether it already holds
 // something to be added to.
 func (t *Tape) into(v *Var) (g *tensor.Tensor, acc bool) {
+	if v.param != nil {
+		if v.uses--; v.uses == 0 {
+			t.whole = append(t.whole, v.param)
+		}
+	}
 	if v.grad == nil {
 		v.grad = t.dev.New(v.Value.Rows, v.Value.Cols)
 		return v.grad, false
@@ -258,6 +314,15 @@ func (t *Tape) onto(v *Var) *tensor.Tensor {
 // pass makes out's gradient part of v's. It takes the tensor over when v has
 // none yet, so it must be the last use of out's gradient.
 func (t *Tape) pass(v, out *Var) {
+	if v.param != nil {
+		g, acc := t.into(v)
+		if acc {
+			t.dev.Axpy(g, 1, out.grad)
+		} else {
+			t.dev.Copy(g, out.grad)
+		}
+		return
+	}
 	if v.grad == nil {
 		v.grad, out.grad = out.grad, nil
 		return

@@ -36,8 +36,8 @@ func (h *Head) Forward(t *autograd.Tape, x *autograd.Var, spans []tensor.Span) *
 	s := t.Sparse()
 	pooling(s, h.pool, spans)
 	p := t.Gather(autograd.Term{S: s, X: x})
-	p = t.Norm(p, []autograd.Part{h.bank.Part(h.name+"/norm", n)}, h.norm)
-	p = t.Linear(p, []autograd.Part{h.bank.Part(h.name+"/projection", n)}, autograd.LinearOptions{})
+	p = t.Linear(p, []autograd.Part{h.bank.Part(h.name+"/projection", n)},
+		autograd.LinearOptions{Norm: h.norm, NormParts: []autograd.Part{h.bank.Part(h.name+"/norm", n)}})
 	return t.Unit(p)
 }
 

@@ -51,7 +51,7 @@ func NewTrunk(cfg Config, bank *sharing.Bank, m *sharing.Map) *Trunk {
 	if err != nil {
 		panic("encoder: " + err.Error())
 	}
-	t.ffn = moe.NewFFN(bank, m, cfg.Width, cfg.Hidden, act, write)
+	t.ffn = moe.NewFFN(bank, m, cfg.Width, cfg.Hidden, t.norm, act, write)
 	return t
 }
 
@@ -74,10 +74,8 @@ func (t *Trunk) Forward(tape *autograd.Tape, x *autograd.Var, runs []sharing.Run
 // block is one pre-norm block: x + attention(norm1(x)), then + ffn(norm2(.)).
 func (t *Trunk) block(tape *autograd.Tape, l int, x *autograd.Var, runs []sharing.Run, spans []tensor.Span) *autograd.Var {
 	weights := func(r sharing.Role) []autograd.Part { return t.bank.Parts(t.m, l, r, runs) }
-	h := tape.Norm(x, weights(sharing.Norm1), t.norm)
-	h = tape.Linear(h, weights(sharing.Qkv), autograd.LinearOptions{})
+	h := tape.Linear(x, weights(sharing.Qkv), autograd.LinearOptions{Norm: t.norm, NormParts: weights(sharing.Norm1)})
 	h = tape.Attention(h, spans, t.cfg.Heads)
 	x = tape.Linear(h, weights(sharing.Out), autograd.LinearOptions{Residual: x})
-	h = tape.Norm(x, weights(sharing.Norm2), t.norm)
-	return t.ffn.Forward(tape, l, h, x, runs)
+	return t.ffn.Forward(tape, l, x, runs)
 }

@@ -204,10 +204,12 @@ func TestGradientsReachWhatServes(t *testing.T) {
 		return sum
 	}
 	for _, p := range bank.Params() {
-		g := make([]float32, p.Grad.Len())
-		dev.Read(g, p.Grad)
+		g := make([]float32, p.Value.Len())
+		if p.Grad() != nil {
+			dev.Read(g, p.Grad())
+		}
 		if strings.Contains(p.Name, "@text") || strings.HasPrefix(p.Name, "heads/text") {
-			if dev.SumSquares(p.Grad) != 0 {
+			if p.Grad() != nil {
 				t.Errorf("%s has a gradient in a batch without text", p.Name)
 			}
 			continue

@@ -12,18 +12,19 @@ import (
 	"github.com/onetrunk/onetrunk/tensor"
 )
 
-// FFN is the feed-forward slot of all layers: up [F, D], an activation, and
-// down [D, F]. Whether a layer's networks are shared or by modality is the
-// map's answer.
+// FFN is the feed-forward slot of all layers: a norm, up [F, D], an
+// activation, and down [D, F]. Whether a layer's networks are shared or by
+// modality is the map's answer. The norm's tensors are the trunk's.
 type FFN struct {
 	bank *sharing.Bank
 	m    *sharing.Map
+	norm tensor.Norm
 	act  tensor.Act
 }
 
 // NewFFN puts the networks' tensors into the bank. std is the standard
 // deviation of down's first values.
-func NewFFN(bank *sharing.Bank, m *sharing.Map, width, hidden int, act tensor.Act, std float64) *FFN {
+func NewFFN(bank *sharing.Bank, m *sharing.Map, width, hidden int, norm tensor.Norm, act tensor.Act, std float64) *FFN {
 	for _, name := range m.Tensors(sharing.Up) {
 		bank.Matrix(name+"/weight", hidden, width, 1/math.Sqrt(2*float64(width)))
 		bank.Vector(name+"/bias", hidden, 0)
@@ -32,12 +33,13 @@ func NewFFN(bank *sharing.Bank, m *sharing.Map, width, hidden int, act tensor.Ac
 		bank.Matrix(name+"/weight", width, hidden, std)
 		bank.Vector(name+"/bias", width, 0)
 	}
-	return &FFN{bank: bank, m: m, act: act}
+	return &FFN{bank: bank, m: m, norm: norm, act: act}
 }
 
-// Forward returns residual + down(act(up(h))) [T, D] for h [T, D], whose rows
+// Forward returns x + down(act(up(norm2(x)))) [T, D] for x [T, D], whose rows
 // are grouped in runs of one modality.
-func (f *FFN) Forward(t *autograd.Tape, layer int, h, residual *autograd.Var, runs []sharing.Run) *autograd.Var {
-	u := t.Linear(h, f.bank.Parts(f.m, layer, sharing.Up, runs), autograd.LinearOptions{Act: f.act})
-	return t.Linear(u, f.bank.Parts(f.m, layer, sharing.Down, runs), autograd.LinearOptions{Residual: residual})
+func (f *FFN) Forward(t *autograd.Tape, layer int, x *autograd.Var, runs []sharing.Run) *autograd.Var {
+	weights := func(r sharing.Role) []autograd.Part { return f.bank.Parts(f.m, layer, r, runs) }
+	u := t.Linear(x, weights(sharing.Up), autograd.LinearOptions{Norm: f.norm, NormParts: weights(sharing.Norm2)})
+	return t.Linear(u, weights(sharing.Down), autograd.LinearOptions{Act: f.act, Residual: x})
 }

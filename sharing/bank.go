@@ -120,15 +120,9 @@ func (b *Bank) Part(name string, rows int) autograd.Part {
 // A frozen parameter has no gradient; gradients pass through it.
 func (b *Bank) Freeze(match func(name string) bool, frozen bool) {
 	for _, p := range b.params {
-		switch {
-		case !match(p.Name) || frozen == (p.Grad == nil):
-		case frozen:
-			b.dev.Free(p.Grad)
-			p.Train(nil)
-		default:
-			g := b.dev.New(p.Value.Rows, p.Value.Cols)
-			b.dev.Fill(g, 0)
-			p.Train(g)
+		if match(p.Name) && frozen == p.Trained() {
+			p.Clear(b.dev)
+			p.Train(!frozen)
 		}
 	}
 }

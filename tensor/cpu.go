@@ -18,12 +18,6 @@ type cpu struct {
 	free [64][]*Tensor // by size class of the memory
 }
 
-// hostMemory is the cpu's Memory. It is a struct behind a pointer so that
-// Tensor.Mem holds it without allocating.
-type hostMemory struct{ f []float32 }
-
-func (m *hostMemory) Len() int { return len(m.f) }
-
 // CPU returns a device that computes on the host with the given number of
 // threads; 0 or less takes one for each processor.
 func CPU(threads int) Device {
@@ -32,16 +26,6 @@ func CPU(threads int) Device {
 
 func (d *cpu) String() string {
 	return fmt.Sprintf("cpu (%s, %d threads)", gemm.Kernel(), d.pool.Workers())
-}
-
-// data returns t's elements.
-func data(t *Tensor) []float32 {
-	return t.Mem.(*hostMemory).f[t.Off : t.Off+t.Len()]
-}
-
-// row returns row i of t.
-func row(t *Tensor, i int) []float32 {
-	return t.Mem.(*hostMemory).f[t.Off+i*t.Cols : t.Off+(i+1)*t.Cols]
 }
 
 // sizeClass returns the class of memory that serves n floats and the floats
@@ -68,7 +52,7 @@ func (d *cpu) New(rows, cols int) *Tensor {
 		}
 		d.mu.Unlock()
 	}
-	return &Tensor{Rows: rows, Cols: cols, Mem: &hostMemory{make([]float32, size)}}
+	return &Tensor{Rows: rows, Cols: cols, Mem: &hostMemory{f: make([]float32, size)}}
 }
 
 func (d *cpu) Free(t *Tensor) {
@@ -79,13 +63,14 @@ func (d *cpu) Free(t *Tensor) {
 	}
 	if class < len(d.free) {
 		d.mu.Lock()
+		m.views = nil
 		d.free[class] = append(d.free[class], t)
 		d.mu.Unlock()
 	}
 }
 
 func (d *cpu) Write(t *Tensor, src ...[]float32) {
-	rest, n := data(t), 0
+	rest, n := written(t), 0
 	for _, piece := range src {
 		n += len(piece)
 		rest = rest[copy(rest, piece):]
@@ -120,12 +105,12 @@ func (d *cpu) rows(t *Tensor, f func(lo, hi int)) {
 
 func (d *cpu) Copy(dst, src *Tensor) {
 	want("Copy", "dst", dst, src.Rows, src.Cols)
-	x, y := data(src), data(dst)
+	x, y := data(src), written(dst)
 	d.chunks(len(x), func(lo, hi int) { copy(y[lo:hi], x[lo:hi]) })
 }
 
 func (d *cpu) Fill(t *Tensor, v float32) {
-	x := data(t)
+	x := written(t)
 	if v == 0 {
 		clear(x)
 		return
@@ -136,18 +121,18 @@ func (d *cpu) Fill(t *Tensor, v float32) {
 }
 
 func (d *cpu) Scale(t *Tensor, alpha float32) {
-	x := data(t)
+	x := written(t)
 	d.chunks(len(x), func(lo, hi int) { vec.Scale(alpha, x[lo:hi]) })
 }
 
 func (d *cpu) Axpy(y *Tensor, alpha float32, x *Tensor) {
 	want("Axpy", "y", y, x.Rows, x.Cols)
-	a, b := data(x), data(y)
+	a, b := data(x), written(y)
 	d.chunks(len(a), func(lo, hi int) { vec.Axpy(alpha, a[lo:hi], b[lo:hi]) })
 }
 
 func (d *cpu) Clamp(t *Tensor, lo, hi float32) {
-	x := data(t)
+	x := written(t)
 	for i := range x {
 		x[i] = min(max(x[i], lo), hi)
 	}

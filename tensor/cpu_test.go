@@ -27,23 +27,17 @@ func random(rng *rand.Rand, rows, cols int) matrix {
 
 func upload(d Device, m matrix) *Tensor {
 	t := d.New(len(m), len(m[0]))
-	var flat []float32
-	for _, r := range m {
-		for _, v := range r {
-			flat = append(flat, float32(v))
-		}
-	}
-	d.Write(t, flat)
+	d.Write(t, flat(m))
 	return t
 }
 
 func compare(t *testing.T, what string, d Device, got *Tensor, want matrix, tol float64) {
 	t.Helper()
-	flat := make([]float32, got.Len())
-	d.Read(flat, got)
+	values := make([]float32, got.Len())
+	d.Read(values, got)
 	for i, r := range want {
 		for j, w := range r {
-			if g := float64(flat[i*got.Cols+j]); !(math.Abs(g-w) <= tol*(1+math.Abs(w))) {
+			if g := float64(values[i*got.Cols+j]); !(math.Abs(g-w) <= tol*(1+math.Abs(w))) {
 				t.Errorf("%s: element (%d, %d) is %g, want %g", what, i, j, g, w)
 				return
 			}
@@ -85,26 +79,196 @@ func each(m matrix, f func(i, j int, v float64) float64) matrix {
 
 func gelu(x float64) float64 { return 0.5 * x * (1 + math.Erf(x/math.Sqrt2)) }
 
-func TestLinear(t *testing.T) {
-	for _, threads := range []int{1, 2, 3} {
-		d := CPU(threads)
-		rng := rand.New(rand.NewPCG(1, uint64(threads)))
-		for _, s := range [][3]int{{1, 1, 1}, {130, 300, 70}, {300, 20, 260}, {7, 5, 3}} {
-			x, w, b, r := random(rng, s[0], s[1]), random(rng, s[2], s[1]), random(rng, 1, s[2]), random(rng, s[0], s[2])
-			plain := product(x, w, true)
-			biased := each(plain, func(_, j int, v float64) float64 { return v + b[0][j] })
-			y, pre := d.New(s[0], s[2]), d.New(s[0], s[2])
-			tx, tw, tb, tr := upload(d, x), upload(d, w), upload(d, b), upload(d, r)
-			name := fmt.Sprintf("%d threads, %v", threads, s)
-			d.Linear(y, nil, tx, tw, nil, nil, Identity)
-			compare(t, name+" plain", d, y, plain, 1e-4)
-			d.Linear(y, nil, tx, tw, tb, tr, Identity)
-			compare(t, name+" residual", d, y, each(biased, func(i, j int, v float64) float64 { return v + r[i][j] }), 1e-4)
-			d.Linear(y, pre, tx, tw, tb, tr, GELU)
-			compare(t, name+" kept", d, pre, biased, 1e-4)
-			compare(t, name+" GELU", d, y, each(biased, func(i, j int, v float64) float64 { return gelu(v) + r[i][j] }), 1e-4)
+// turned returns m'.
+func turned(m matrix) matrix {
+	out := make(matrix, len(m[0]))
+	for j := range out {
+		for i := range m {
+			out[j] = append(out[j], m[i][j])
 		}
 	}
+	return out
+}
+
+// TestLinear holds the product and its gradients to plain formulas, for every
+// way of reading the input; rows and weights are large enough for several
+// blocks, strips and parts.
+func TestLinear(t *testing.T) {
+	const eps = 1e-3
+	for _, threads := range []int{1, 2, 3} {
+		d := CPU(threads)
+		for _, s := range [][3]int{{1, 1, 1}, {130, 300, 70}, {300, 20, 260}, {7, 5, 3}, {1100, 9, 12}, {50, 1200, 900}} {
+			for _, in := range []string{"plain", "gelu", "layer", "rms"} {
+				if s[1] == 1200 && (threads != 2 || in == "rms") {
+					continue // the large one is slow in plain formulas
+				}
+				rng := rand.New(rand.NewPCG(1, uint64(threads)))
+				rows, cols, out := s[0], s[1], s[2]
+				x, w, b, r := random(rng, rows, cols), random(rng, out, cols), random(rng, 1, out), random(rng, rows, out)
+				gamma, beta := random(rng, 2, cols), random(rng, 2, cols)
+				cut := rows / 3 // the first norm's rows
+				part := func(i int) int {
+					if i < cut {
+						return 0
+					}
+					return 1
+				}
+				input := Input{X: upload(d, x)}
+				if in == "gelu" {
+					input.Act = GELU
+				}
+				moments := func(i int) (mean, rstd float64) {
+					var square float64
+					for _, v := range x[i] {
+						mean += v / float64(cols)
+						square += v * v / float64(cols)
+					}
+					if in == "rms" {
+						return 0, 1 / math.Sqrt(square+eps)
+					}
+					return mean, 1 / math.Sqrt(square-mean*mean+eps)
+				}
+				dgamma, dbeta := []*Tensor{d.New(1, cols), d.New(1, cols)}, []*Tensor{d.New(1, cols), d.New(1, cols)}
+				if in == "layer" || in == "rms" {
+					input.Norm = &InputNorm{Norm: Norm{RMS: in == "rms", Eps: eps}, Stats: d.New(rows, 2)}
+					for i, n := range []int{cut, rows - cut} {
+						d.Fill(dgamma[i], 0)
+						d.Fill(dbeta[i], 0)
+						input.Norm.Parts = append(input.Norm.Parts, NormPart{
+							Rows: n, Gamma: upload(d, gamma[i:i+1]), Beta: upload(d, beta[i:i+1]), DGamma: dgamma[i], DBeta: dbeta[i],
+						})
+					}
+				}
+				read := each(x, func(i, j int, v float64) float64 {
+					switch in {
+					case "gelu":
+						return gelu(v)
+					case "layer":
+						mean, rstd := moments(i)
+						return (v-mean)*rstd*gamma[part(i)][j] + beta[part(i)][j]
+					case "rms":
+						_, rstd := moments(i)
+						return v * rstd * gamma[part(i)][j]
+					}
+					return v
+				})
+				name := fmt.Sprintf("%d threads, %v, %s", threads, s, in)
+				plain := product(read, w, true)
+				y, tw := d.New(rows, out), upload(d, w)
+				for range 2 { // the second time the weight stays packed
+					d.Linear(y, input, tw, nil, nil)
+					compare(t, name, d, y, plain, 1e-4)
+				}
+				d.Linear(y, input, tw, upload(d, b), upload(d, r))
+				compare(t, name+" bias and residual", d, y, each(plain, func(i, j int, v float64) float64 { return v + b[0][j] + r[i][j] }), 1e-4)
+
+				dw, db, dx := upload(d, w), upload(d, b), upload(d, x)
+				dy := upload(d, r)
+				d.LinearWeightGrad(dw, db, dy, input, true, false)
+				grad := product(turned(r), read, false)
+				compare(t, name+" weight gradient, added", d, dw, each(grad, func(i, j int, v float64) float64 { return v + w[i][j] }), 2e-4)
+				sum := matrix{make([]float64, out)}
+				for i := range r {
+					for j, v := range r[i] {
+						sum[0][j] += v
+					}
+				}
+				compare(t, name+" bias gradient", d, db, sum, 1e-4)
+				d.LinearWeightGrad(dw, db, dy, input, false, true)
+				compare(t, name+" weight gradient", d, dw, grad, 2e-4)
+				compare(t, name+" bias gradient, added", d, db, each(sum, func(_, _ int, v float64) float64 { return 2 * v }), 1e-4)
+
+				back := product(r, w, false)
+				wantG, wantB := make(matrix, 2), make(matrix, 2)
+				for i := range 2 {
+					wantG[i], wantB[i] = make([]float64, cols), make([]float64, cols)
+				}
+				wantX := each(back, func(i, j int, v float64) float64 {
+					switch in {
+					case "gelu":
+						z := x[i][j]
+						return v * (0.5*(1+math.Erf(z/math.Sqrt2)) + z*math.Exp(-z*z/2)/math.Sqrt(2*math.Pi))
+					case "plain":
+						return v
+					}
+					mean, rstd := moments(i)
+					h := func(j int) float64 { return (x[i][j] - mean) * rstd }
+					var c0, c1 float64
+					for q := range x[i] {
+						g := back[i][q] * gamma[part(i)][q] / float64(cols)
+						c1 += g * h(q)
+						if in == "layer" {
+							c0 += g
+						}
+					}
+					wantG[part(i)][j] += v * h(j)
+					wantB[part(i)][j] += v
+					return rstd * (v*gamma[part(i)][j] - c0 - h(j)*c1)
+				})
+				d.LinearInputGrad(dx, dy, tw, input, true)
+				compare(t, name+" input gradient, added", d, dx, each(wantX, func(i, j int, v float64) float64 { return v + x[i][j] }), 3e-4)
+				for i := range 2 {
+					if input.Norm != nil {
+						compare(t, name+" gamma's gradient", d, dgamma[i], wantG[i:i+1], 3e-4)
+					}
+					if in == "layer" {
+						compare(t, name+" beta's gradient", d, dbeta[i], wantB[i:i+1], 3e-4)
+					}
+				}
+				d.LinearInputGrad(dx, dy, tw, input, false)
+				compare(t, name+" input gradient", d, dx, wantX, 3e-4)
+			}
+		}
+	}
+}
+
+// TestPackedWeightsFollowTheirTensor fails when a product goes on with what a
+// weight held before.
+func TestPackedWeightsFollowTheirTensor(t *testing.T) {
+	d := CPU(2)
+	rng := rand.New(rand.NewPCG(7, 1))
+	x, w := random(rng, 40, 30), random(rng, 20, 30)
+	tx, tw, y := upload(d, x), upload(d, w), d.New(40, 20)
+	g, m, v := upload(d, w), upload(d, w), upload(d, each(w, func(_, _ int, v float64) float64 { return v * v }))
+	for name, change := range map[string]func(){
+		"Write": func() { d.Write(tw, make([]float32, 600)) },
+		"Fill":  func() { d.Fill(tw, 1) },
+		"Scale": func() { d.Scale(tw, 2) },
+		"Axpy":  func() { d.Axpy(tw, 1, g) },
+		"Copy":  func() { d.Copy(tw, g) },
+		"Clamp": func() { d.Clamp(tw, -0.1, 0.1) },
+		"AdamW": func() { d.AdamW(tw, g, m, v, AdamWStep{LR: 0.1, Eps: 1, Correct1: 1, Correct2: 1, GradScale: 1}) },
+		"Linear": func() {
+			d.Linear(tw, Input{X: upload(d, random(rng, 20, 7))}, upload(d, random(rng, 30, 7)), nil, nil)
+		},
+	} {
+		d.Write(tw, flat(w))
+		for range 3 {
+			d.Linear(y, Input{X: tx}, tw, nil, nil)
+		}
+		change()
+		now := make([]float32, 600)
+		d.Read(now, tw)
+		want := make(matrix, 20)
+		for i := range want {
+			for j := range 30 {
+				want[i] = append(want[i], float64(now[i*30+j]))
+			}
+		}
+		for range 3 {
+			d.Linear(y, Input{X: tx}, tw, nil, nil)
+			compare(t, name, d, y, product(x, want, true), 1e-4)
+		}
+	}
+}
+
+func flat(m matrix) (x []float32) {
+	for _, r := range m {
+		for _, v := range r {
+			x = append(x, float32(v))
+		}
+	}
+	return x
 }
 
 func TestNorms(t *testing.T) {
@@ -244,7 +408,7 @@ func TestMistakesPanic(t *testing.T) {
 	d := CPU(1)
 	a, b := d.New(2, 3), d.New(4, 5)
 	for name, f := range map[string]func(){
-		"Linear": func() { d.Linear(a, nil, a, b, nil, nil, Identity) },
+		"Linear": func() { d.Linear(a, Input{X: a}, b, nil, nil) },
 		"MatMul": func() { d.MatMul(a, a, b, false, false, false) },
 		"Copy":   func() { d.Copy(a, b) },
 		"Write":  func() { d.Write(a, make([]float32, 5)) },

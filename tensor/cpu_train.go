@@ -76,7 +76,7 @@ func (d *cpu) AdamW(p, g, m, v *Tensor, s AdamWStep) {
 	for _, t := range []*Tensor{g, m, v} {
 		want("AdamW", "operand", t, p.Rows, p.Cols)
 	}
-	pp, gg, mm, vv := data(p), data(g), data(m), data(v)
+	pp, gg, mm, vv := written(p), data(g), written(m), written(v)
 	d.chunks(len(pp), func(lo, hi int) {
 		vec.AdamW(pp[lo:hi], gg[lo:hi], mm[lo:hi], vv[lo:hi], s)
 	})

@@ -30,16 +30,18 @@ type Device interface {
 	// Clamp holds every element of t within [lo, hi].
 	Clamp(t *Tensor, lo, hi float32)
 
-	// Linear is y = act(x w' + b) + residual for x [T, I], w [O, I], b [1, O]
-	// or nil, residual [T, O] or nil, y [T, O]. pre [T, O], if not nil,
-	// receives x w' + b.
-	Linear(y, pre, x, w, b, residual *Tensor, act Act)
+	// Linear is y = in(x) w' + b + residual for x.X [T, I], w [O, I], b [1, O]
+	// or nil, residual [T, O] or nil, y [T, O].
+	Linear(y *Tensor, x Input, w, b, residual *Tensor)
+	// LinearInputGrad is the gradient of Linear by its input: dx [T, I] = or,
+	// with acc, += in'(x) (dy w), with what the parts of a norm want.
+	LinearInputGrad(dx, dy, w *Tensor, x Input, acc bool)
+	// LinearWeightGrad is the gradient of Linear by its weight and its bias, of
+	// which either may be nil: dw [O, I] = dy' in(x), db [1, O] = the sum of
+	// dy's rows, or += with accW and accB.
+	LinearWeightGrad(dw, db, dy *Tensor, x Input, accW, accB bool)
 	// MatMul is c = op(a) op(b), or c += with acc; op transposes when asked.
 	MatMul(c, a, b *Tensor, transA, transB, acc bool)
-	// ActGrad is dx = dy * act'(pre), all of one shape. dx may be dy.
-	ActGrad(dx, dy, pre *Tensor, act Act)
-	// SumRows is y += the sum of x's rows, x [T, D], y [1, D].
-	SumRows(y, x *Tensor)
 
 	// Norm normalises each row of x [T, D] into y [T, D] with gamma [1, D]
 	// and, for LayerNorm, beta [1, D]; stats [T, 2] receives mean and 1/std.
@@ -102,6 +104,31 @@ type Norm struct {
 	RMS bool
 	// Eps is added to the variance.
 	Eps float32
+}
+
+// Input is how a product reads its rows X [T, I]: as they are, through an
+// activation, or normalised. What is read needs no memory of its own.
+type Input struct {
+	X    *Tensor
+	Act  Act
+	Norm *InputNorm
+}
+
+// InputNorm normalises the rows of an input.
+type InputNorm struct {
+	Norm
+	// Stats [T, 2] receives mean and 1/std in Linear, and gives them to the
+	// gradients.
+	Stats *Tensor
+	// Parts cover all rows, in order.
+	Parts []NormPart
+}
+
+// NormPart is the weights that serve a run of rows: Gamma [1, I] and, for
+// layer norm, Beta [1, I]. LinearInputGrad adds to DGamma and DBeta.
+type NormPart struct {
+	Rows                       int
+	Gamma, Beta, DGamma, DBeta *Tensor
 }
 
 // Span is a sequence within a packed matrix: rows [Start, Start+Len).

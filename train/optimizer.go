@@ -23,7 +23,7 @@ type optimizer struct {
 func newOptimizer(dev tensor.Device, b *sharing.Bank, s *Settings) *optimizer {
 	o := &optimizer{dev: dev, set: s}
 	for _, p := range b.Params() {
-		if p.Grad == nil {
+		if !p.Trained() {
 			continue
 		}
 		o.params = append(o.params, p)
@@ -43,7 +43,10 @@ func newOptimizer(dev tensor.Device, b *sharing.Bank, s *Settings) *optimizer {
 func (o *optimizer) step(n int) (rate, norm float64, err error) {
 	var sum float64
 	for _, p := range o.params {
-		s := o.dev.SumSquares(p.Grad)
+		if p.Grad() == nil {
+			continue
+		}
+		s := o.dev.SumSquares(p.Grad())
 		if math.IsNaN(s) || math.IsInf(s, 0) {
 			return 0, 0, fmt.Errorf("the gradient of tensor %q is not finite", p.Name)
 		}
@@ -66,8 +69,16 @@ func (o *optimizer) step(n int) (rate, norm float64, err error) {
 		if p.Decay {
 			s.Decay = float32(o.set.Decay)
 		}
-		o.dev.AdamW(p.Value, p.Grad, o.m[i], o.v[i], s)
-		o.dev.Fill(p.Grad, 0)
+		g := p.Grad()
+		if g == nil { // no sample of the batch reached it
+			g = o.dev.New(p.Value.Rows, p.Value.Cols)
+			o.dev.Fill(g, 0)
+			o.dev.AdamW(p.Value, g, o.m[i], o.v[i], s)
+			o.dev.Free(g)
+			continue
+		}
+		o.dev.AdamW(p.Value, g, o.m[i], o.v[i], s)
+		p.Clear(o.dev)
 	}
 	return rate, norm, nil
 }

@@ -53,12 +53,12 @@ func (impl Implementation) Sgemm(tA, tB blas.Transpose, m, n, k int, alpha float
 	}
 	gemm.Mul(impl.pool, m, n, k,
 		gemm.Matrix{Data: a, Stride: lda, Trans: transA},
-		gemm.Matrix{Data: b, Stride: ldb, Trans: transB}, c, ldc, beta != 0, func(i0, i1, j0, j1 int) {
+		gemm.Matrix{Data: b, Stride: ldb, Trans: transB}, c, ldc, beta != 0, func(b gemm.Block) {
 			if alpha == 1 {
 				return
 			}
-			for i := i0; i < i1; i++ {
-				row := c[i*ldc+j0 : i*ldc+j1]
+			for i := b.I0; i < b.I1; i++ {
+				row := b.Row(i)
 				for j := range row {
 					row[j] *= alpha
 				}

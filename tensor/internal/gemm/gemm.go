@@ -36,9 +36,24 @@ func (m Matrix) T() Matrix {
 	return m
 }
 
-// Done is called for a block of rows [i0, i1) and columns [j0, j1) of C that
-// has its final value.
-type Done func(i0, i1, j0, j1 int)
+// Block is rows [I0, I1) and columns [J0, J1) of C with their final value:
+// element (i, j) of it is C[(i-I0)*Stride+j-J0]. Index numbers the blocks of
+// rows.
+type Block struct {
+	Index, I0, I1, J0, J1 int
+	C                     []float32
+	Stride                int
+}
+
+// Row returns a row of the block, I0 <= i < I1.
+func (b *Block) Row(i int) []float32 {
+	at := (i - b.I0) * b.Stride
+	return b.C[at : at+b.J1-b.J0]
+}
+
+// Done is called for each block of C when it has its final value and is still
+// in cache.
+type Done func(b Block)
 
 const (
 	depth   = 256 // rows of B in a panel: a panel stays in the first cache
@@ -62,6 +77,7 @@ type scratch struct {
 	a, b, rows []float32 // a block of A, panels of B, rows on their way into panels
 	tile       []float32 // [height, nr], for what is narrower than a panel
 	sums       []float32 // the parts of a long product
+	c, loaded  []float32 // a block of C that nobody keeps; an operand that is loaded once
 }
 
 var scratches = sync.Pool{New: func() any { return &scratch{} }}
@@ -94,25 +110,22 @@ func Mul(p *par.Pool, m, n, k int, a, b Matrix, c []float32, ldc int, acc bool, 
 var packs = sync.Pool{New: func() any { return &Packed{} }}
 
 // MulPacked is Mul with an operand B [k, n] that is packed. With whole, done
-// is called for whole rows of C, each block of rows is the work of one worker
-// alone, and A's Load sees the columns of a row from the first to the last.
+// is called for whole rows of C. Without c, C is seen by done alone and lasts
+// as long as its call.
 func MulPacked(p *par.Pool, m int, a Matrix, b *Packed, c []float32, ldc int, acc, whole bool, done Done) {
-	n, nr := b.n, use.nr
-	if m == 0 || n == 0 {
+	nr := use.nr
+	if m == 0 || b.n == 0 {
 		return
 	}
-	panels := (n + nr - 1) / nr
 	workers := p.Workers()
-	if m*n*b.k <= alone {
+	if m*b.n*b.k <= alone {
 		workers = 1
 	}
-	// Blocks of rows, low enough that all workers end at about the same time,
-	// by strips of columns: the part of B that serves a strip stays in the
-	// third cache while the rows go by. Where there are few rows, there are
-	// more strips.
-	rows := min(height, max(par.Split(m, 6*workers, 1), 4*use.mr))
-	rows = (rows + use.mr - 1) / use.mr * use.mr
+	panels := (b.n + nr - 1) / nr
+	rows := RowBlock(m, workers)
 	blocks := (m + rows - 1) / rows
+	// The part of B that serves a strip of columns stays in the third cache
+	// while the rows go by. Where there are few rows, there are more strips.
 	wide := max(strip/max(b.k, 1)/nr, 8)
 	if workers > 1 && blocks < 4*workers {
 		rows = min(height, (m+use.mr-1)/use.mr*use.mr)
@@ -121,14 +134,45 @@ func MulPacked(p *par.Pool, m int, a Matrix, b *Packed, c []float32, ldc int, ac
 	}
 	if whole {
 		wide = panels
+		rows = RowBlock(m, p.Workers())
+		blocks = (m + rows - 1) / rows
 	}
 	strips := (panels + wide - 1) / wide
+	if strips > 1 && a.Load != nil {
+		// What is loaded is computed once.
+		s := scratches.Get().(*scratch)
+		defer scratches.Put(s)
+		a = s.materialise(p, workers, a, m, b.k)
+	}
 	each(p, workers, strips*blocks, func(i int) {
 		p0, i0 := i/blocks*wide, i%blocks*rows
 		s := scratches.Get().(*scratch)
-		s.rowBlock(a, b, i0, min(i0+rows, m), p0, min(p0+wide, panels), c, ldc, acc, whole, done)
+		s.rowBlock(a, b, i%blocks, i0, min(i0+rows, m), p0, min(p0+wide, panels), c, ldc, acc, whole, done)
 		scratches.Put(s)
 	})
+}
+
+// RowBlock returns the number of rows in a block of MulPacked with whole rows
+// on a number of workers: low enough that all workers end at about the same
+// time.
+func RowBlock(m, workers int) int {
+	rows := min(height, max(par.Split(m, 6*workers, 1), 4*use.mr))
+	return (rows + use.mr - 1) / use.mr * use.mr
+}
+
+// materialise computes the rows [m, k] of an operand A, as A's Load gives
+// them.
+func (s *scratch) materialise(p *par.Pool, workers int, a Matrix, m, k int) Matrix {
+	rows, cols := m, k
+	if a.Trans {
+		rows, cols = k, m
+	}
+	x := grow(&s.loaded, rows*cols)
+	const some = 16
+	each(p, workers, (rows+some-1)/some, func(i int) {
+		a.Load(x[i*some*cols:], cols, i*some, min((i+1)*some, rows), 0, cols)
+	})
+	return Matrix{Data: x, Stride: cols, Trans: a.Trans}
 }
 
 // each runs f for [0, n) on the pool, or here when one worker is enough.
@@ -143,24 +187,31 @@ func each(p *par.Pool, workers, n int, f func(i int)) {
 }
 
 // rowBlock computes rows [i0, i1) and panels [p0, p1) of C.
-func (s *scratch) rowBlock(a Matrix, b *Packed, i0, i1, p0, p1 int, c []float32, ldc int, acc, whole bool, done Done) {
+func (s *scratch) rowBlock(a Matrix, b *Packed, index, i0, i1, p0, p1 int, c []float32, ldc int, acc, whole bool, done Done) {
 	nr, step := use.nr, chunk(b.k)
 	const group = 8 // panels of C that done finds in cache
+	first := p0 * nr
+	if c == nil {
+		ldc = (p1 - p0) * nr
+		c = grow(&s.c, (i1-i0)*ldc)
+	} else {
+		c = c[i0*ldc+first:]
+	}
 	for k0 := 0; k0 == 0 || k0 < b.k; k0 += step {
 		kc := min(step, b.k-k0)
 		block := s.block(a, i0, i1, k0, kc)
-		last := k0+kc >= b.k
+		last := done != nil && k0+kc >= b.k
 		for q := p0; q < p1; q++ {
-			j0 := q * nr
-			cols := min(nr, b.n-j0)
-			s.multiply(block, b.panel(k0, kc, q), c[i0*ldc+j0:], ldc, cols, acc || k0 > 0)
-			if last && done != nil && !whole && ((q-p0)%group == group-1 || q == p1-1) {
-				done(i0, i1, (q-(q-p0)%group)*nr, j0+cols)
+			j1 := min((q+1)*nr, b.n)
+			s.multiply(block, b.panel(k0, kc, q), c[q*nr-first:], ldc, j1-q*nr, acc || k0 > 0)
+			if last && !whole && ((q-p0)%group == group-1 || q == p1-1) {
+				j0 := (q - (q-p0)%group) * nr
+				done(Block{index, i0, i1, j0, j1, c[j0-first:], ldc})
 			}
 		}
 	}
 	if done != nil && whole {
-		done(i0, i1, 0, b.n)
+		done(Block{index, i0, i1, 0, b.n, c, ldc})
 	}
 }
 

@@ -73,7 +73,7 @@ var ways = map[string]func(p *par.Pool, m, n, k int, a, b Matrix, c []float32, l
 	"Small": func(_ *par.Pool, m, n, k int, a, b Matrix, c []float32, ldc int, acc bool, done Done) {
 		Small(m, n, k, a, b, c, ldc, acc)
 		if m > 0 && n > 0 {
-			done(0, m, 0, n)
+			done(Block{I1: m, J1: n})
 		}
 	},
 	"Mul": Mul,
@@ -81,11 +81,31 @@ var ways = map[string]func(p *par.Pool, m, n, k int, a, b Matrix, c []float32, l
 		var packed Packed
 		packed.Pack(p, n+3, k+40, Matrix{Data: make([]float32, (n+3)*(k+40)), Stride: n + 3}) // to be used again
 		packed.Pack(p, n, k, loaded(b))
-		MulPacked(p, m, loaded(a), &packed, c, ldc, acc, true, func(i0, i1, j0, j1 int) {
-			if j0 != 0 || j1 != n {
+		MulPacked(p, m, loaded(a), &packed, c, ldc, acc, true, func(b Block) {
+			if b.J0 != 0 || b.J1 != n || b.I0 != b.Index*RowBlock(m, p.Workers()) {
 				panic("not whole rows")
 			}
-			done(i0, i1, j0, j1)
+			done(b)
+		})
+	},
+	"MulPacked in strips": func(p *par.Pool, m, n, k int, a, b Matrix, c []float32, ldc int, acc bool, done Done) {
+		var packed Packed
+		packed.Pack(p, n, k, b)
+		MulPacked(p, m, loaded(a), &packed, c, ldc, acc, false, done)
+	},
+	"MulPacked for done alone": func(p *par.Pool, m, n, k int, a, b Matrix, c []float32, ldc int, acc bool, done Done) {
+		var packed Packed
+		packed.Pack(p, n, k, b)
+		MulPacked(p, m, a, &packed, nil, 0, false, false, func(b Block) {
+			for i := b.I0; i < b.I1; i++ {
+				for j, v := range b.Row(i) {
+					if acc {
+						v += c[i*ldc+b.J0+j]
+					}
+					c[i*ldc+b.J0+j] = v
+				}
+			}
+			done(b)
 		})
 	},
 	"MulDeep": func(p *par.Pool, m, n, k int, a, b Matrix, c []float32, ldc int, acc bool, done Done) {
@@ -104,7 +124,7 @@ var ways = map[string]func(p *par.Pool, m, n, k int, a, b Matrix, c []float32, l
 			}
 		}
 		if m > 0 && n > 0 {
-			done(0, m, 0, n)
+			done(Block{I1: m, J1: n})
 		}
 	},
 }
@@ -135,11 +155,11 @@ func checkProduct(t *testing.T, rng *rand.Rand, p *par.Pool, m, n, k int, ta, tb
 		c := slices.Clone(first)
 		var mu sync.Mutex
 		covered := make([]int, m*n)
-		mul(p, m, n, k, a, b, c, ldc, acc, func(i0, i1, j0, j1 int) {
+		mul(p, m, n, k, a, b, c, ldc, acc, func(b Block) {
 			mu.Lock()
 			defer mu.Unlock()
-			for i := i0; i < i1; i++ {
-				for j := j0; j < j1; j++ {
+			for i := b.I0; i < b.I1; i++ {
+				for j := b.J0; j < b.J1; j++ {
 					covered[i*n+j]++
 				}
 			}
