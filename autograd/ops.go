@@ -12,11 +12,11 @@ func (t *Tape) Attention(qkv *Var, spans []tensor.Span, heads int) *Var {
 	return t.add(mark, y, t.wants(qkv), func(out *Var) {
 		g, acc := t.into(qkv)
 		if !acc {
-			t.dev.AttentionGrad(g, out.grad, lse, qkv.Value, spans, heads)
+			t.dev.AttentionGrad(g, out.grad, y, lse, qkv.Value, spans, heads)
 			return
 		}
 		own := t.dev.New(g.Rows, g.Cols)
-		t.dev.AttentionGrad(own, out.grad, lse, qkv.Value, spans, heads)
+		t.dev.AttentionGrad(own, out.grad, y, lse, qkv.Value, spans, heads)
 		t.dev.Axpy(g, 1, own)
 		t.dev.Free(own)
 	})

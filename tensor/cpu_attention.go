@@ -9,20 +9,24 @@ import (
 	"github.com/onetrunk/onetrunk/tensor/internal/vec"
 )
 
-// attentionScratch is what one worker needs for one head of one span.
+// Attention goes by blocks of queries and of keys, so that what it holds does
+// not grow with the square of a span: the softmax over several blocks of keys
+// is kept by its maximum and its sum (Dao et al. 2022, algorithm 1), the
+// gradients compute the probabilities again.
+const (
+	queryBlock = 96
+	keyBlock   = 256
+)
+
+// attentionScratch is what one worker needs.
 type attentionScratch struct {
-	p, dp []float32 // [n, n] probabilities and their gradient
+	p, dp        [queryBlock * keyBlock]float32 // probabilities and their gradient
+	top, sum     [queryBlock]float32            // of the softmax so far, or dy.y
+	kt, v, vt, k gemm.Panels
+	dy, q        gemm.Panels
 }
 
 var attentionScratches = sync.Pool{New: func() any { return &attentionScratch{} }}
-
-// square returns buf as n*n values, grown as needed.
-func square(buf *[]float32, n int) []float32 {
-	if cap(*buf) < n*n {
-		*buf = make([]float32, n*n)
-	}
-	return (*buf)[:n*n]
-}
 
 // heads calls f for every head of every span, on all workers.
 func (d *cpu) heads(spans []Span, heads int, f func(s *attentionScratch, span Span, head int)) {
@@ -33,23 +37,18 @@ func (d *cpu) heads(spans []Span, heads int, f func(s *attentionScratch, span Sp
 	})
 }
 
-// qkvViews returns the queries, keys and values of one head of one span, each
-// [span.Len, D/heads] within rows of 3D.
-func qkvViews(qkv *Tensor, span Span, head, heads int) (q, k, v gemm.Matrix, scale float32) {
-	dim := qkv.Cols / 3
-	hd := dim / heads
-	x := data(qkv)[span.Start*qkv.Cols:]
-	at := func(part int) gemm.Matrix {
-		if span.Len == 0 {
-			return gemm.Matrix{Stride: qkv.Cols}
-		}
-		return gemm.Matrix{Data: x[part*dim+head*hd:], Stride: qkv.Cols}
+// headView returns one head's columns of a span's rows, [span.Len, hd] from
+// column at on.
+func headView(x *Tensor, span Span, at int) gemm.Matrix {
+	if span.Len == 0 {
+		return gemm.Matrix{Stride: x.Cols}
 	}
-	return at(0), at(1), at(2), float32(1 / math.Sqrt(float64(hd)))
+	return gemm.Matrix{Data: data(x)[span.Start*x.Cols+at:], Stride: x.Cols}
 }
 
-func transposed(m gemm.Matrix) gemm.Matrix {
-	m.Trans = !m.Trans
+// from returns the rows of a view from i on.
+func from(m gemm.Matrix, i int) gemm.Matrix {
+	m.Data = m.Data[i*m.Stride:]
 	return m
 }
 
@@ -67,58 +66,141 @@ func checkAttention(op string, y, lse, qkv *Tensor, spans []Span, heads int) (he
 	return qkv.Cols / 3 / heads
 }
 
+// seen returns how many of the keys [k0, k1) query i of a span attends to.
+func seen(span Span, i, k0, k1 int) int {
+	if span.Causal {
+		return max(min(i+1, k1)-k0, 0)
+	}
+	return k1 - k0
+}
+
+// tiles calls f for the blocks of queries [i0, i1) and keys [k0, k1) of a span
+// that have to do with each other, by queries.
+func tiles(span Span, f func(i0, i1, k0, k1 int)) {
+	for i0 := 0; i0 < span.Len; i0 += queryBlock {
+		i1 := min(i0+queryBlock, span.Len)
+		for k0 := 0; k0 < seen(span, i1-1, 0, span.Len); k0 += keyBlock {
+			f(i0, i1, k0, min(k0+keyBlock, seen(span, i1-1, 0, span.Len)))
+		}
+	}
+}
+
 func (d *cpu) Attention(y, lse, qkv *Tensor, spans []Span, heads int) {
 	hd := checkAttention("Attention", y, lse, qkv, spans, heads)
+	dim := qkv.Cols / 3
+	scale := float32(1 / math.Sqrt(float64(hd)))
 	d.heads(spans, heads, func(s *attentionScratch, span Span, head int) {
-		n := span.Len
-		if n == 0 {
+		if span.Len == 0 {
 			return
 		}
-		q, k, v, scale := qkvViews(qkv, span, head, heads)
-		p := square(&s.p, n)
-		gemm.Small(n, n, hd, q, transposed(k), p, n, false)
-		for i := range n {
-			seen := n
-			if span.Causal {
-				seen = i + 1
-			}
-			row(lse, span.Start+i)[head] = vec.Softmax(p[i*n:i*n+seen], scale)
-			clear(p[i*n+seen : (i+1)*n])
+		q, k, v := headView(qkv, span, head*hd), headView(qkv, span, dim+head*hd), headView(qkv, span, 2*dim+head*hd)
+		out := headView(y, span, head*hd)
+		one := span.Len <= keyBlock // all keys are in one block
+		if one {
+			s.kt.Pack(span.Len, hd, k.T())
+			s.v.Pack(hd, span.Len, v)
 		}
-		out := data(y)[span.Start*y.Cols+head*hd:]
-		gemm.Small(n, hd, n, gemm.Matrix{Data: p, Stride: n}, v, out, y.Cols, false)
+		tiles(span, func(i0, i1, k0, k1 int) {
+			n := k1 - k0
+			if !one {
+				s.kt.Pack(n, hd, from(k, k0).T())
+				s.v.Pack(hd, n, from(v, k0))
+			}
+			s.kt.Mul(i1-i0, n, hd, from(q, i0), s.p[:], keyBlock, false, true)
+			for i := i0; i < i1; i++ {
+				r := i - i0
+				m := seen(span, i, k0, k1)
+				p := s.p[r*keyBlock : r*keyBlock+n]
+				top := scale * vec.Max(p[:m])
+				if k0 > 0 && m == 0 {
+					clear(p)
+					continue
+				}
+				if k0 > 0 {
+					top = max(top, s.top[r])
+				}
+				sum := vec.ExpSum(p[:m], p[:m], scale, top)
+				clear(p[m:])
+				if k0 > 0 {
+					fade := float32(math.Exp(float64(s.top[r] - top)))
+					vec.Scale(fade, out.Data[i*out.Stride:i*out.Stride+hd])
+					sum += fade * s.sum[r]
+				}
+				s.top[r], s.sum[r] = top, sum
+			}
+			s.v.Mul(i1-i0, hd, n, gemm.Matrix{Data: s.p[:], Stride: keyBlock}, from(out, i0).Data, out.Stride, k0 > 0, false)
+			if k1 < seen(span, i1-1, 0, span.Len) {
+				return
+			}
+			for i := i0; i < i1; i++ {
+				r := i - i0
+				vec.Scale(1/s.sum[r], out.Data[i*out.Stride:i*out.Stride+hd])
+				row(lse, span.Start+i)[head] = s.top[r] + float32(math.Log(float64(s.sum[r])))
+			}
+		})
 	})
 }
 
-func (d *cpu) AttentionGrad(dqkv, dy, lse, qkv *Tensor, spans []Span, heads int) {
+func (d *cpu) AttentionGrad(dqkv, dy, y, lse, qkv *Tensor, spans []Span, heads int) {
 	hd := checkAttention("AttentionGrad", dy, lse, qkv, spans, heads)
+	want("AttentionGrad", "y", y, dy.Rows, dy.Cols)
 	want("AttentionGrad", "dqkv", dqkv, qkv.Rows, qkv.Cols)
+	dim := qkv.Cols / 3
+	scale := float32(1 / math.Sqrt(float64(hd)))
 	d.heads(spans, heads, func(s *attentionScratch, span Span, head int) {
-		n := span.Len
-		if n == 0 {
+		if span.Len == 0 {
 			return
 		}
-		q, k, v, scale := qkvViews(qkv, span, head, heads)
-		dq, dk, dv, _ := qkvViews(dqkv, span, head, heads)
-		dout := gemm.Matrix{Data: data(dy)[span.Start*dy.Cols+head*hd:], Stride: dy.Cols}
-		p, dp := square(&s.p, n), square(&s.dp, n)
-		pm, dpm := gemm.Matrix{Data: p, Stride: n}, gemm.Matrix{Data: dp, Stride: n}
-
-		gemm.Small(n, n, hd, q, transposed(k), p, n, false)
-		gemm.Small(n, n, hd, dout, transposed(v), dp, n, false)
-		for i := range n {
-			seen := n
-			if span.Causal {
-				seen = i + 1
-			}
-			pi, dpi := p[i*n:i*n+seen], dp[i*n:i*n+seen]
-			vec.ExpMinus(pi, pi, scale, row(lse, span.Start+i)[head])
-			vec.SoftmaxGrad(dpi, pi, dpi, scale)
-			clear(p[i*n+seen : (i+1)*n])
-			clear(dp[i*n+seen : (i+1)*n])
+		q, k, v := headView(qkv, span, head*hd), headView(qkv, span, dim+head*hd), headView(qkv, span, 2*dim+head*hd)
+		dq, dk, dv := headView(dqkv, span, head*hd), headView(dqkv, span, dim+head*hd), headView(dqkv, span, 2*dim+head*hd)
+		out, dout := headView(y, span, head*hd), headView(dy, span, head*hd)
+		one := span.Len <= keyBlock
+		pack := func(k0, k1 int) {
+			s.kt.Pack(k1-k0, hd, from(k, k0).T())
+			s.vt.Pack(k1-k0, hd, from(v, k0).T())
+			s.k.Pack(hd, k1-k0, from(k, k0))
 		}
-		gemm.Small(n, hd, n, transposed(pm), dout, dv.Data, dv.Stride, false)
-		gemm.Small(n, hd, n, dpm, k, dq.Data, dq.Stride, false)
-		gemm.Small(n, hd, n, transposed(dpm), q, dk.Data, dk.Stride, false)
+		if one {
+			pack(0, span.Len)
+		}
+		written := 0 // keys whose gradients hold something
+		tiles(span, func(i0, i1, k0, k1 int) {
+			n := k1 - k0
+			if !one {
+				pack(k0, k1)
+			}
+			if k0 == 0 {
+				s.dy.Pack(hd, i1-i0, from(dout, i0))
+				s.q.Pack(hd, i1-i0, from(q, i0))
+			}
+			s.kt.Mul(i1-i0, n, hd, from(q, i0), s.p[:], keyBlock, false, true)
+			s.vt.Mul(i1-i0, n, hd, from(dout, i0), s.dp[:], keyBlock, false, true)
+			for i := i0; i < i1; i++ {
+				r := i - i0
+				if k0 == 0 {
+					s.sum[r] = vec.Dot(out.Data[i*out.Stride:i*out.Stride+hd], dout.Data[i*dout.Stride:i*dout.Stride+hd])
+				}
+				m := seen(span, i, k0, k1)
+				p, dp := s.p[r*keyBlock:r*keyBlock+n], s.dp[r*keyBlock:r*keyBlock+n]
+				vec.ExpMinus(p[:m], p[:m], scale, row(lse, span.Start+i)[head])
+				vec.SoftmaxGradAt(dp[:m], p[:m], dp[:m], scale, s.sum[r])
+				clear(p[m:])
+				clear(dp[m:])
+			}
+			// Keys that no block of queries before has seen get their first
+			// gradient here.
+			p, dp := gemm.Matrix{Data: s.p[:], Stride: keyBlock}, gemm.Matrix{Data: s.dp[:], Stride: keyBlock}
+			add := func(lo, hi int, acc bool) {
+				if lo < hi {
+					at := func(m gemm.Matrix) gemm.Matrix { m.Data = m.Data[lo-k0:]; return m.T() }
+					s.dy.Mul(hi-lo, hd, i1-i0, at(p), from(dv, lo).Data, dv.Stride, acc, false)
+					s.q.Mul(hi-lo, hd, i1-i0, at(dp), from(dk, lo).Data, dk.Stride, acc, false)
+				}
+			}
+			add(k0, min(k1, max(written, k0)), true)
+			add(max(k0, min(written, k1)), k1, false)
+			written = max(written, k1)
+			s.k.Mul(i1-i0, hd, n, dp, from(dq, i0).Data, dq.Stride, k0 > 0, false)
+		})
 	})
 }

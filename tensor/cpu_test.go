@@ -297,43 +297,69 @@ func TestNorms(t *testing.T) {
 	}), 1e-5)
 }
 
+// TestAttention holds attention and its gradient to plain formulas, on spans
+// that take one block of queries and keys and on some that take several.
 func TestAttention(t *testing.T) {
 	d := CPU(2)
 	rng := rand.New(rand.NewPCG(3, 1))
-	const heads, hd = 3, 5
-	spans := []Span{{Start: 0, Len: 40}, {Start: 40, Len: 1}, {Start: 41, Len: 17, Causal: true}, {Start: 58, Len: 130}}
-	const rows = 188
-	qkv := random(rng, rows, 3*heads*hd)
-	want := make(matrix, rows)
+	const heads, hd = 2, 5
+	var spans []Span
+	rows := 0
+	for _, s := range []Span{{Len: 40}, {Len: 0}, {Len: 1}, {Len: 17, Causal: true}, {Len: 130}, {Len: 300, Causal: true}, {Len: 530}} {
+		s.Start = rows
+		rows += s.Len
+		spans = append(spans, s)
+	}
+	qkv, dy := random(rng, rows, 3*heads*hd), random(rng, rows, heads*hd)
+	for i := range qkv { // some scores are large, so that blocks' maxima differ
+		for j := range qkv[i] {
+			qkv[i][j] = float64(float32(qkv[i][j] * 1.5))
+		}
+	}
+	want := each(dy, func(_, _ int, _ float64) float64 { return 0 })
+	grad := each(qkv, func(_, _ int, _ float64) float64 { return 0 })
 	for _, s := range spans {
 		for i := s.Start; i < s.Start+s.Len; i++ {
-			want[i] = make([]float64, heads*hd)
+			last := s.Start + s.Len
+			if s.Causal {
+				last = i + 1
+			}
 			for h := range heads {
-				last := s.Start + s.Len
-				if s.Causal {
-					last = i + 1
-				}
-				var z float64
-				weights := map[int]float64{}
-				for j := s.Start; j < last; j++ {
-					var dot float64
-					for k := range hd {
-						dot += qkv[i][h*hd+k] * qkv[j][(heads+h)*hd+k]
+				q, k, v := h*hd, (heads+h)*hd, (2*heads+h)*hd
+				dot := func(x []float64, at int, y []float64, to int) (sum float64) {
+					for c := range hd {
+						sum += x[at+c] * y[to+c]
 					}
-					weights[j] = math.Exp(dot / math.Sqrt(hd))
-					z += weights[j]
+					return sum
 				}
-				for j, w := range weights {
-					for k := range hd {
-						want[i][h*hd+k] += w / z * qkv[j][(2*heads+h)*hd+k]
+				var z, along float64
+				p, dp := make([]float64, last), make([]float64, last)
+				for j := s.Start; j < last; j++ {
+					p[j] = math.Exp(dot(qkv[i], q, qkv[j], k) / math.Sqrt(hd))
+					z += p[j]
+				}
+				for j := s.Start; j < last; j++ {
+					p[j] /= z
+					dp[j] = dot(dy[i], q, qkv[j], v)
+					along += p[j] * dp[j]
+				}
+				for j := s.Start; j < last; j++ {
+					ds := p[j] * (dp[j] - along) / math.Sqrt(hd)
+					for c := range hd {
+						want[i][q+c] += p[j] * qkv[j][v+c]
+						grad[j][v+c] += p[j] * dy[i][q+c]
+						grad[i][q+c] += ds * qkv[j][k+c]
+						grad[j][k+c] += ds * qkv[i][q+c]
 					}
 				}
 			}
 		}
 	}
-	y, lse := d.New(rows, heads*hd), d.New(rows, heads)
+	y, lse, dqkv := d.New(rows, heads*hd), d.New(rows, heads), d.New(rows, 3*heads*hd)
 	d.Attention(y, lse, upload(d, qkv), spans, heads)
-	compare(t, "attention", d, y, want, 1e-5)
+	compare(t, "attention", d, y, want, 2e-5)
+	d.AttentionGrad(dqkv, upload(d, dy), y, lse, upload(d, qkv), spans, heads)
+	compare(t, "gradient", d, dqkv, grad, 1e-4)
 }
 
 func TestGatherAndScatter(t *testing.T) {

@@ -55,7 +55,7 @@ type Device interface {
 	// logarithm of each softmax's denominator.
 	Attention(y, lse, qkv *Tensor, spans []Span, heads int)
 	// AttentionGrad is the gradient of Attention, dqkv [T, 3D] = .
-	AttentionGrad(dqkv, dy, lse, qkv *Tensor, spans []Span, heads int)
+	AttentionGrad(dqkv, dy, y, lse, qkv *Tensor, spans []Span, heads int)
 
 	// Gather is y = S x, or += with acc: y [S.Rows(), D], x [N, D].
 	Gather(y *Tensor, s *Sparse, x *Tensor, acc bool)
