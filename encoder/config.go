@@ -1,6 +1,7 @@
 package encoder
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/onetrunk/onetrunk/tensor"
@@ -25,32 +26,46 @@ type Config struct {
 	Eps float64 `json:"eps"`
 }
 
+// NormOf returns the trunk's norm.
+func (c *Config) NormOf() tensor.Norm {
+	return tensor.Norm{RMS: c.Norm == "rms", Eps: float32(c.Eps)}
+}
+
 // Default returns the settings that a config need not state.
 func Default() Config {
 	return Config{Activation: "gelu", Norm: "layer", Eps: 1e-5}
 }
 
-// Validate checks the block.
-func (c *Config) Validate() error {
+// Defaults fills in what a trunk of one modality need not state: its size of
+// the shared space and its kind of activation and norm are the shared trunk's.
+func (c *Config) Defaults(shared Config) {
+	c.Embed = cmp.Or(c.Embed, shared.Embed)
+	c.Activation = cmp.Or(c.Activation, shared.Activation)
+	c.Norm = cmp.Or(c.Norm, shared.Norm)
+	c.Eps = cmp.Or(c.Eps, shared.Eps)
+}
+
+// Validate checks the block; errors call it at.
+func (c *Config) Validate(at string) error {
 	for _, v := range []struct {
 		key   string
 		value int
 	}{{"width", c.Width}, {"layers", c.Layers}, {"heads", c.Heads}, {"hidden", c.Hidden}, {"embed", c.Embed}} {
 		if v.value < 1 {
-			return fmt.Errorf("trunk.%s: expected at least 1, found %d", v.key, v.value)
+			return fmt.Errorf("%s.%s: expected at least 1, found %d", at, v.key, v.value)
 		}
 	}
 	if c.Width%c.Heads != 0 {
-		return fmt.Errorf("trunk.heads: %d does not divide the width %d", c.Heads, c.Width)
+		return fmt.Errorf("%s.heads: %d does not divide the width %d", at, c.Heads, c.Width)
 	}
 	if _, err := activation(c.Activation); err != nil {
-		return err
+		return fmt.Errorf("%s.activation: %w", at, err)
 	}
 	if c.Norm != "layer" && c.Norm != "rms" {
-		return fmt.Errorf("trunk.norm: %q is not one of layer, rms", c.Norm)
+		return fmt.Errorf("%s.norm: %q is not one of layer, rms", at, c.Norm)
 	}
 	if !(c.Eps > 0) {
-		return fmt.Errorf("trunk.eps: expected a positive number, found %g", c.Eps)
+		return fmt.Errorf("%s.eps: expected a positive number, found %g", at, c.Eps)
 	}
 	return nil
 }
@@ -64,7 +79,7 @@ func activation(name string) (tensor.Act, error) {
 	case "relu":
 		return tensor.ReLU, nil
 	}
-	return tensor.Identity, fmt.Errorf("trunk.activation: %q is not one of gelu, quick_gelu, relu", name)
+	return tensor.Identity, fmt.Errorf("%q is not one of gelu, quick_gelu, relu", name)
 }
 
 // Sequence says how a modality's tokens are read.
@@ -74,6 +89,9 @@ type Sequence struct {
 	Pool string `json:"pool"`
 	// Causal lets a token see itself and those before it alone.
 	Causal bool `json:"causal"`
+	// StemNorm normalises the rows before the first block, as CLIP does those
+	// of images.
+	StemNorm bool `json:"stem_norm,omitempty"`
 }
 
 // Validate checks a modality's sequence settings; errors begin with at.

@@ -20,11 +20,8 @@ type Head struct {
 
 // NewHead puts a modality's head into the bank.
 func NewHead(cfg Config, bank *sharing.Bank, modality, pool string) *Head {
-	h := &Head{
-		bank: bank, name: "heads/" + modality, pool: pool,
-		norm: tensor.Norm{RMS: cfg.Norm == "rms", Eps: float32(cfg.Eps)},
-	}
-	addNorm(bank, h.name+"/norm", cfg.Width, h.norm)
+	h := &Head{bank: bank, name: "heads/" + modality, pool: pool, norm: cfg.NormOf()}
+	bank.Norm(h.name+"/norm", cfg.Width, h.norm.RMS)
 	bank.Matrix(h.name+"/projection/weight", cfg.Embed, cfg.Width, 1/math.Sqrt(float64(cfg.Width)))
 	return h
 }

@@ -29,14 +29,14 @@ type Trunk struct {
 
 // NewTrunk puts the trunk's tensors into the bank. The config is valid.
 func NewTrunk(cfg Config, bank *sharing.Bank, m *sharing.Map) *Trunk {
-	t := &Trunk{cfg: cfg, bank: bank, m: m, norm: tensor.Norm{RMS: cfg.Norm == "rms", Eps: float32(cfg.Eps)}}
+	t := &Trunk{cfg: cfg, bank: bank, m: m, norm: cfg.NormOf()}
 	// First values as CLIP's: what writes to the residual stream is scaled by
 	// the number of times that it is written to.
 	d := float64(cfg.Width)
 	write := 1 / math.Sqrt(d*2*float64(cfg.Layers))
 	for _, r := range []sharing.Role{sharing.Norm1, sharing.Norm2} {
 		for _, name := range m.Tensors(r) {
-			addNorm(bank, name, cfg.Width, t.norm)
+			bank.Norm(name, cfg.Width, t.norm.RMS)
 		}
 	}
 	for _, name := range m.Tensors(sharing.Qkv) {
@@ -53,13 +53,6 @@ func NewTrunk(cfg Config, bank *sharing.Bank, m *sharing.Map) *Trunk {
 	}
 	t.ffn = moe.NewFFN(bank, m, cfg.Width, cfg.Hidden, t.norm, act, write)
 	return t
-}
-
-func addNorm(bank *sharing.Bank, name string, width int, n tensor.Norm) {
-	bank.Vector(name+"/weight", width, 1)
-	if !n.RMS {
-		bank.Vector(name+"/bias", width, 0)
-	}
 }
 
 // Forward runs the packed rows x [T, D] through all blocks and returns them

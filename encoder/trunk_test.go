@@ -29,7 +29,7 @@ func build(t *testing.T, s sharing.Config) (*sharing.Bank, *Trunk, map[string]*H
 	}
 	bank := sharing.NewBank(dev, 1)
 	names := []string{"audio", "image", "text"}
-	trunk := NewTrunk(c, bank, sharing.NewMap(s, c.Layers, names))
+	trunk := NewTrunk(c, bank, sharing.NewMap(s, "trunk", c.Layers, names))
 	heads := map[string]*Head{}
 	for i, n := range names {
 		heads[n] = NewHead(c, bank, n, []string{"mean", "class", "last"}[i])

@@ -31,6 +31,9 @@ type Config struct {
 // Modality says how one modality is read.
 type Modality struct {
 	encoder.Sequence
+	// Trunk, if not nil, is a trunk of the modality's own, of other sizes than
+	// the shared one. Layers are shared in it as in that one.
+	Trunk *encoder.Config `json:"trunk,omitempty"`
 	// Input belongs to the modality's own folder, which documents its keys.
 	Input json.RawMessage `json:"input,omitempty"`
 }
@@ -56,8 +59,11 @@ func ParseConfig(name string, data []byte) (Config, error) {
 	for m, settings := range c.Modalities {
 		if settings.Pool == "" {
 			settings.Pool = "mean"
-			c.Modalities[m] = settings
 		}
+		if settings.Trunk != nil {
+			settings.Trunk.Defaults(c.Trunk)
+		}
+		c.Modalities[m] = settings
 	}
 	if err := c.validate(); err != nil {
 		return Config{}, fmt.Errorf("%s: %w", name, err)
@@ -75,7 +81,7 @@ func ReadConfig(path string) (Config, error) {
 }
 
 func (c *Config) validate() error {
-	if err := c.Trunk.Validate(); err != nil {
+	if err := c.Trunk.Validate("trunk"); err != nil {
 		return err
 	}
 	if err := c.Sharing.Validate(c.Trunk.Layers); err != nil {
@@ -92,6 +98,19 @@ func (c *Config) validate() error {
 		if err := s.Validate("modalities." + m); err != nil {
 			return err
 		}
+		if s.Trunk == nil {
+			continue
+		}
+		at := "modalities." + m + ".trunk"
+		if err := s.Trunk.Validate(at); err != nil {
+			return err
+		}
+		if s.Trunk.Embed != c.Trunk.Embed {
+			return fmt.Errorf("%s.embed: %d is not that of the shared space, %d", at, s.Trunk.Embed, c.Trunk.Embed)
+		}
+		if err := c.Sharing.Validate(s.Trunk.Layers); err != nil {
+			return fmt.Errorf("%s: %w", at, err)
+		}
 	}
 	t := c.Temperature
 	if !(t.Least > 0 && t.Initial >= t.Least && t.Initial <= 1) {
@@ -103,6 +122,14 @@ func (c *Config) validate() error {
 // names lists the modalities, sorted.
 func (c *Config) names() []string {
 	return slices.Sorted(maps.Keys(c.Modalities))
+}
+
+// trunk returns the sizes of the trunk that a modality runs through.
+func (c *Config) trunk(modality string) encoder.Config {
+	if own := c.Modalities[modality].Trunk; own != nil {
+		return *own
+	}
+	return c.Trunk
 }
 
 // OpenProcessors opens the processor of every modality. What they learned is

@@ -18,13 +18,13 @@ type Report struct {
 	Tokens map[string]int `json:"tokens"`
 	// Bytes is the size of the weights in a checkpoint.
 	Bytes int64 `json:"checkpoint_bytes"`
-	// Map is the trunk's map.
+	// Map is the trunks' maps.
 	Map []sharing.Entry `json:"map"`
 }
 
 // Parameters counts values, each physical tensor once.
 type Parameters struct {
-	// Unique counts all, Trunk those of the trunk alone.
+	// Unique counts all, Trunk those of the trunks alone.
 	Unique int `json:"unique"`
 	Trunk  int `json:"trunk"`
 	// Active counts what takes part in embedding a sample, by modality.
@@ -41,10 +41,15 @@ func (m *Model) Inspect() Report {
 		FLOPs:      map[string]int64{}, Tokens: map[string]int{},
 		Bytes: 4 * int64(m.Bank.Elements()), Map: m.Map.Entries(),
 	}
+	for _, name := range m.names {
+		if t := m.trunks[name]; t.sharing != m.Map {
+			r.Map = append(r.Map, t.sharing.Entries()...)
+		}
+	}
 	size := map[string]int{} // weight and bias, by the name they share
 	for _, p := range m.Bank.Params() {
 		size[strings.TrimSuffix(strings.TrimSuffix(p.Name, "/weight"), "/bias")] += p.Value.Len()
-		if strings.HasPrefix(p.Name, "trunk/") {
+		if strings.HasPrefix(p.Name, "trunk/") || strings.HasPrefix(p.Name, "trunk@") {
 			r.Parameters.Trunk += p.Value.Len()
 		}
 	}
@@ -80,7 +85,7 @@ func (m *Model) Inspect() Report {
 // FLOPs returns the floating-point operations of embedding one sample: two
 // for each multiplication of a matrix product, attention's included.
 func (m *Model) FLOPs(modality string, t tokenizers.Tokens) int64 {
-	c := m.Config.Trunk
+	c := m.Config.trunk(modality)
 	d, n := int64(c.Width), int64(m.stems[modality].Length(t))
 	block := n*d*(4*d+2*int64(c.Hidden)) + 2*n*n*d
 	patches := int64(t.Len()) * int64(m.processors[modality].Layout().Patch) * d

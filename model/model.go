@@ -22,7 +22,7 @@ import (
 type Model struct {
 	Config Config
 	Device tensor.Device
-	// Bank holds all weights, Map says which serve where in the trunk.
+	// Bank holds all weights, Map says which serve where in the shared trunk.
 	Bank *sharing.Bank
 	Map  *sharing.Map
 
@@ -30,9 +30,15 @@ type Model struct {
 	processors  map[string]modalities.Processor
 	stems       map[string]*tokenizers.Stem
 	heads       map[string]*encoder.Head
-	trunk       *encoder.Trunk
+	trunks      map[string]*trunk // by modality
 	fingerprint string
 	tapes       sync.Pool
+}
+
+// trunk is one that the model has: the shared one, or one modality's.
+type trunk struct {
+	*encoder.Trunk
+	sharing *sharing.Map
 }
 
 // New makes a model with first values by the seed. Its parameters are frozen
@@ -41,16 +47,32 @@ func New(cfg Config, processors map[string]modalities.Processor, dev tensor.Devi
 	m := &Model{
 		Config: cfg, Device: dev, Bank: sharing.NewBank(dev, seed),
 		names: cfg.names(), processors: processors,
-		stems: map[string]*tokenizers.Stem{}, heads: map[string]*encoder.Head{},
+		stems: map[string]*tokenizers.Stem{}, heads: map[string]*encoder.Head{}, trunks: map[string]*trunk{},
 	}
-	m.Map = sharing.NewMap(cfg.Sharing, cfg.Trunk.Layers, m.names)
+	var together []string // the modalities of the shared trunk
 	for _, name := range m.names {
-		class := cfg.Modalities[name].Pool == "class"
-		m.stems[name] = tokenizers.NewStem(m.Bank, name, processors[name].Layout(), cfg.Trunk.Width, class)
+		of := cfg.Modalities[name]
+		if of.Trunk == nil {
+			together = append(together, name)
+		}
+		t := cfg.trunk(name)
+		var norm *tensor.Norm
+		if of.StemNorm {
+			n := t.NormOf()
+			norm = &n
+		}
+		m.stems[name] = tokenizers.NewStem(m.Bank, name, processors[name].Layout(), t.Width, of.Pool == "class", norm)
 	}
-	m.trunk = encoder.NewTrunk(cfg.Trunk, m.Bank, m.Map)
+	m.Map = sharing.NewMap(cfg.Sharing, "trunk", cfg.Trunk.Layers, together)
+	shared := &trunk{encoder.NewTrunk(cfg.Trunk, m.Bank, m.Map), m.Map}
 	for _, name := range m.names {
-		m.heads[name] = encoder.NewHead(cfg.Trunk, m.Bank, name, cfg.Modalities[name].Pool)
+		m.trunks[name] = shared
+		if own := cfg.Modalities[name].Trunk; own != nil {
+			layers := sharing.Config{Layers: cfg.Sharing.Layers}
+			of := sharing.NewMap(layers, "trunk@"+name, own.Layers, []string{name})
+			m.trunks[name] = &trunk{encoder.NewTrunk(*own, m.Bank, of), of}
+		}
+		m.heads[name] = encoder.NewHead(cfg.trunk(name), m.Bank, name, cfg.Modalities[name].Pool)
 	}
 	for i, a := range m.names {
 		for _, b := range m.names[i+1:] {
@@ -124,29 +146,44 @@ func (m *Model) Check(modality string, t tokenizers.Tokens) error {
 // input, their vectors of unit length [n, E]. The samples have passed Check
 // and each modality stands in one input.
 func (m *Model) Forward(tape *autograd.Tape, inputs []Input) []*autograd.Var {
+	out := make([]*autograd.Var, len(inputs))
+	for i, in := range inputs {
+		if out[i] == nil {
+			m.through(tape, m.trunks[in.Modality], inputs, out)
+		}
+	}
+	return out
+}
+
+// through embeds the inputs that run through one trunk, all at once.
+func (m *Model) through(tape *autograd.Tape, t *trunk, inputs []Input, out []*autograd.Var) {
 	var runs []sharing.Run
 	var spans []tensor.Span
 	var rows []*autograd.Var
 	start := 0
 	for _, in := range inputs {
+		if m.trunks[in.Modality] != t {
+			continue
+		}
 		stem := m.stems[in.Modality]
 		x := stem.Forward(tape, in.Tokens)
 		runs = append(runs, sharing.Run{Modality: in.Modality, Rows: x.Rows()})
 		rows = append(rows, x)
-		for _, t := range in.Tokens {
-			n := stem.Length(t)
+		for _, s := range in.Tokens {
+			n := stem.Length(s)
 			spans = append(spans, tensor.Span{Start: start, Len: n, Causal: m.Config.Modalities[in.Modality].Causal})
 			start += n
 		}
 	}
-	x := m.trunk.Forward(tape, pack(tape, rows), runs, spans)
-	out := make([]*autograd.Var, len(inputs))
+	x := t.Forward(tape, pack(tape, rows), runs, spans)
 	for i, in := range inputs {
+		if m.trunks[in.Modality] != t {
+			continue
+		}
 		n := len(in.Tokens)
 		out[i] = m.heads[in.Modality].Forward(tape, x, spans[:n])
 		spans = spans[n:]
 	}
-	return out
 }
 
 // pack puts matrices of one width below each other.

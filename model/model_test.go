@@ -228,19 +228,64 @@ func TestOpenNamesWhatIsWrong(t *testing.T) {
 
 func TestConfigNamesTheKey(t *testing.T) {
 	for in, want := range map[string]string{
-		strings.Replace(tinyConfig, `"width"`, `"widht"`, 1):                                    `unknown key "trunk.widht" (did you mean "width"?)`,
-		strings.Replace(tinyConfig, `"heads": 2`, `"heads": 3`, 1):                              "trunk.heads: 3 does not divide the width 8",
-		strings.Replace(tinyConfig, `"last"`, `"first"`, 1):                                     "modalities.word.pool",
-		strings.Replace(tinyConfig, `"class"`, `"class", "causal": true`, 1):                    "modalities.signal.pool",
-		strings.Replace(tinyConfig, `"signal"`, `"smell"`, 1):                                   `no modality "smell"`,
-		strings.Replace(tinyConfig, `"unique": 2`, `"unique": 9`, 1):                            "sharing.layers",
-		strings.Replace(tinyConfig, `"layers": 4`, `"layers": 0`, 1):                            "trunk.layers",
-		strings.Replace(tinyConfig, `"sharing"`, `"temperature": {"initial": 2}, "sharing"`, 1): "temperature",
+		strings.Replace(tinyConfig, `"width"`, `"widht"`, 1):                                                                              `unknown key "trunk.widht" (did you mean "width"?)`,
+		strings.Replace(tinyConfig, `"heads": 2`, `"heads": 3`, 1):                                                                        "trunk.heads: 3 does not divide the width 8",
+		strings.Replace(tinyConfig, `"last"`, `"first"`, 1):                                                                               "modalities.word.pool",
+		strings.Replace(tinyConfig, `"class"`, `"class", "causal": true`, 1):                                                              "modalities.signal.pool",
+		strings.Replace(tinyConfig, `"signal"`, `"smell"`, 1):                                                                             `no modality "smell"`,
+		strings.Replace(tinyConfig, `"unique": 2`, `"unique": 9`, 1):                                                                      "sharing.layers",
+		strings.Replace(tinyConfig, `"layers": 4`, `"layers": 0`, 1):                                                                      "trunk.layers",
+		strings.Replace(tinyConfig, `"sharing"`, `"temperature": {"initial": 2}, "sharing"`, 1):                                           "temperature",
+		strings.Replace(tinyConfig, `"word": {`, `"word": {"trunk": {"width": 9, "layers": 2, "heads": 2, "hidden": 8}, `, 1):             "modalities.word.trunk.heads: 2 does not divide the width 9",
+		strings.Replace(tinyConfig, `"word": {`, `"word": {"trunk": {"width": 8, "layers": 2, "heads": 2, "hidden": 8, "embed": 5}, `, 1): "modalities.word.trunk.embed",
 	} {
 		_, err := ParseConfig("c.json", []byte(in))
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "c.json: ") {
 			t.Errorf("error %v, want it to hold %q", err, want)
 		}
+	}
+}
+
+// TestTrunkOfItsOwn gives words a trunk of other sizes: nothing of the shared
+// one serves them, and a batch of both is what each is alone.
+func TestTrunkOfItsOwn(t *testing.T) {
+	in := strings.Replace(tinyConfig, `"word": {`, `"word": {"trunk": {"width": 12, "layers": 2, "heads": 3, "hidden": 20}, "stem_norm": true, `, 1)
+	c, err := ParseConfig("own", []byte(in))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ps, err := c.OpenProcessors("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := New(c, ps, tensor.CPU(2), 1)
+	for _, name := range []string{"trunk@word/1/ffn/up/weight", "tokenizers/word/norm/weight", "trunk/0/ffn@signal/up/weight"} {
+		if !m.Bank.Has(name) {
+			t.Errorf("there is no tensor %s", name)
+		}
+	}
+	if m.Bank.Has("trunk/0/ffn@word/up/weight") {
+		t.Error("the shared trunk has an expert for words")
+	}
+	if p := m.Bank.Param("trunk@word/0/attn/qkv/weight"); p.Value.Rows != 36 || p.Value.Cols != 12 {
+		t.Errorf("words' qkv is %v", p.Value)
+	}
+	tape := autograd.NewTape(m.Device, false)
+	out := m.Forward(tape, []Input{{"signal", signals(5)}, {"word", words(7)}})
+	for i, alone := range []Input{{"signal", signals(5)}, {"word", words(7)}} {
+		want, err := m.Embed(t.Context(), alone.Modality, alone.Tokens)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for j, v := range tape.Read(out[i]) {
+			if math.Abs(float64(v-want[j])) > 1e-5 {
+				t.Fatalf("%s: element %d is %g in a batch, %g alone", alone.Modality, j, v, want[j])
+			}
+		}
+	}
+	want := int64(2 * (2*(6*(4*12*12+2*12*20)+2*6*6*12) + 12*6))
+	if got := m.Inspect().FLOPs["word"]; got != want {
+		t.Errorf("%d FLOPs of a word, want %d", got, want)
 	}
 }
 

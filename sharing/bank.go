@@ -62,6 +62,15 @@ func (b *Bank) Vector(name string, n int, v float32) *autograd.Param {
 	return p
 }
 
+// Norm adds the weights of a norm over n columns: gains name/weight and, but
+// for RMS norm, name/bias.
+func (b *Bank) Norm(name string, n int, rms bool) {
+	b.Vector(name+"/weight", n, 1)
+	if !rms {
+		b.Vector(name+"/bias", n, 0)
+	}
+}
+
 func (b *Bank) add(name string, rows, cols int, x []float32) *autograd.Param {
 	if b.byName[name] != nil {
 		panic("sharing: the bank has a tensor " + name + " already")

@@ -5,8 +5,11 @@ import (
 	"slices"
 )
 
-// Map names the physical tensor that serves each (layer, modality, role).
+// Map names the physical tensor that serves each (layer, modality, role) of a
+// trunk.
 type Map struct {
+	// Trunk is what its tensors' names begin with.
+	Trunk string
 	// Layers is the number of layers that run, Modalities their names.
 	Layers     int
 	Modalities []string
@@ -15,9 +18,9 @@ type Map struct {
 	physical map[Role][]int // by layer
 }
 
-// NewMap builds the map of a valid config.
-func NewMap(c Config, layers int, modalities []string) *Map {
-	m := &Map{Layers: layers, Modalities: modalities, private: map[Role]bool{}, physical: map[Role][]int{}}
+// NewMap builds the map of a valid config for the trunk of that name.
+func NewMap(c Config, trunk string, layers int, modalities []string) *Map {
+	m := &Map{Trunk: trunk, Layers: layers, Modalities: modalities, private: map[Role]bool{}, physical: map[Role][]int{}}
 	for _, r := range c.Private {
 		m.private[r] = true
 	}
@@ -69,7 +72,7 @@ func (m *Map) Tensor(layer int, modality string, r Role) string {
 	if m.private[r] {
 		at = "@" + modality
 	}
-	name := fmt.Sprintf("trunk/%d/%s%s", m.physical[r][layer], r.group(), at)
+	name := fmt.Sprintf("%s/%d/%s%s", m.Trunk, m.physical[r][layer], r.group(), at)
 	if r.group() != string(r) {
 		name += "/" + string(r)
 	}

@@ -38,7 +38,7 @@ func TestTensorNames(t *testing.T) {
 	if err := c.Validate(4); err != nil {
 		t.Fatal(err)
 	}
-	m := NewMap(c, 4, []string{"audio", "text"})
+	m := NewMap(c, "trunk", 4, []string{"audio", "text"})
 	for _, p := range []struct {
 		layer    int
 		modality string
@@ -65,7 +65,7 @@ func TestTensorNames(t *testing.T) {
 
 func TestPartsMergeWhatIsShared(t *testing.T) {
 	b := NewBank(tensor.CPU(1), 1)
-	m := NewMap(Config{Layers: Layers{Scheme: "none", Roles: "all"}, Private: []Role{Up}, Experts: "none"}, 1, []string{"audio", "image", "text"})
+	m := NewMap(Config{Layers: Layers{Scheme: "none", Roles: "all"}, Private: []Role{Up}, Experts: "none"}, "trunk", 1, []string{"audio", "image", "text"})
 	for _, name := range append(m.Tensors(Qkv), m.Tensors(Up)...) {
 		b.Matrix(name+"/weight", 2, 2, 1)
 	}

@@ -16,7 +16,8 @@ import (
 //
 // Its tensors are tokenizers/M/patch/weight [D, P] and bias [D], or
 // tokenizers/M/subword [V, D]; tokenizers/M/positions [rows*cols, D], with a
-// first row for the class token; tokenizers/M/class [1, D].
+// first row for the class token; tokenizers/M/class [1, D]; tokenizers/M/norm
+// where the rows are normalised.
 type Stem struct {
 	layout    Layout
 	width     int
@@ -25,11 +26,13 @@ type Stem struct {
 	positions *autograd.Param
 	class     *autograd.Param // nil without a class token
 	table     *autograd.Param // nil for patches
+	norm      *tensor.Norm    // nil without a norm
 }
 
-// NewStem puts a modality's tensors into the bank.
-func NewStem(bank *sharing.Bank, modality string, l Layout, width int, class bool) *Stem {
-	s := &Stem{layout: l, width: width, bank: bank, name: "tokenizers/" + modality}
+// NewStem puts a modality's tensors into the bank. norm, if not nil,
+// normalises the rows.
+func NewStem(bank *sharing.Bank, modality string, l Layout, width int, class bool, norm *tensor.Norm) *Stem {
+	s := &Stem{norm: norm, layout: l, width: width, bank: bank, name: "tokenizers/" + modality}
 	if l.Patch > 0 {
 		bank.Matrix(s.name+"/patch/weight", width, l.Patch, 1/math.Sqrt(float64(l.Patch)))
 		bank.Vector(s.name+"/patch/bias", width, 0)
@@ -42,6 +45,9 @@ func NewStem(bank *sharing.Bank, modality string, l Layout, width int, class boo
 		s.class = bank.Matrix(s.name+"/class", 1, width, 0.02)
 	}
 	s.positions = bank.Matrix(s.name+"/positions", rows, width, 0.02)
+	if norm != nil {
+		bank.Norm(s.name+"/norm", width, norm.RMS)
+	}
 	// Neither is a map that could grow out of proportion.
 	for _, p := range []*autograd.Param{s.class, s.positions} {
 		if p != nil {
@@ -83,6 +89,15 @@ func (s *Stem) Check(tokens Tokens) error {
 // Forward returns the rows [T, D] of a batch of samples, one after the other;
 // T is the sum of their lengths. The samples have passed Check.
 func (s *Stem) Forward(t *autograd.Tape, batch []Tokens) *autograd.Var {
+	x := s.rows(t, batch)
+	if s.norm == nil {
+		return x
+	}
+	return t.Norm(x, []autograd.Part{s.bank.Part(s.name+"/norm", x.Rows())}, *s.norm)
+}
+
+// rows is Forward before the norm.
+func (s *Stem) rows(t *autograd.Tape, batch []Tokens) *autograd.Var {
 	// Where tokens, class tokens and positions stand.
 	places, classes, positions := t.Sparse(), t.Sparse(), t.Sparse()
 	var patches [][]float32

@@ -57,7 +57,7 @@ func sum(xs ...[]float32) []float32 {
 
 func TestIDsWithClassToken(t *testing.T) {
 	b := sharing.NewBank(dev, 1)
-	s := NewStem(b, "text", Layout{Vocab: 10, Grid: [2]int{1, 5}}, 4, true)
+	s := NewStem(b, "text", Layout{Vocab: 10, Grid: [2]int{1, 5}}, 4, true, nil)
 	rows := forward(s, Tokens{IDs: []int32{7, 7, 2}, Grid: [2]int{1, 3}}, Tokens{IDs: []int32{9}, Grid: [2]int{1, 1}})
 	table, pos, class := values(b, "tokenizers/text/subword"), values(b, "tokenizers/text/positions"), values(b, "tokenizers/text/class")[0]
 	if len(rows) != 6 {
@@ -73,7 +73,7 @@ func TestIDsWithClassToken(t *testing.T) {
 func TestPatches(t *testing.T) {
 	for _, class := range []bool{false, true} {
 		b := sharing.NewBank(dev, 1)
-		s := NewStem(b, "audio", Layout{Patch: 3, Grid: [2]int{2, 3}}, 4, class)
+		s := NewStem(b, "audio", Layout{Patch: 3, Grid: [2]int{2, 3}}, 4, class, nil)
 		if err := b.Write(b.Param("tokenizers/audio/patch/bias"), []float32{1, 2, 3, 4}); err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +137,7 @@ func TestCubicInterpolation(t *testing.T) {
 
 func TestStretchedPositionsAndGradient(t *testing.T) {
 	b := sharing.NewBank(dev, 1)
-	s := NewStem(b, "image", Layout{Patch: 2, Grid: [2]int{2, 2}, Stretch: true}, 3, true)
+	s := NewStem(b, "image", Layout{Patch: 2, Grid: [2]int{2, 2}, Stretch: true}, 3, true, nil)
 	b.Freeze(func(string) bool { return true }, false)
 	rng := rand.New(rand.NewPCG(1, 1))
 	patches := make([]float32, 2*3*2)
@@ -183,8 +183,8 @@ func TestStretchedPositionsAndGradient(t *testing.T) {
 }
 
 func TestCheckRefuses(t *testing.T) {
-	ids := NewStem(sharing.NewBank(dev, 1), "text", Layout{Vocab: 10, Grid: [2]int{1, 5}}, 4, false)
-	patches := NewStem(sharing.NewBank(dev, 1), "audio", Layout{Patch: 3, Grid: [2]int{1, 2}}, 4, false)
+	ids := NewStem(sharing.NewBank(dev, 1), "text", Layout{Vocab: 10, Grid: [2]int{1, 5}}, 4, false, nil)
+	patches := NewStem(sharing.NewBank(dev, 1), "audio", Layout{Patch: 3, Grid: [2]int{1, 2}}, 4, false, nil)
 	for _, c := range []struct {
 		s    *Stem
 		t    Tokens

@@ -51,6 +51,16 @@ func printReport(w io.Writer, m *model.Model, r model.Report) error {
 	c := m.Config.Trunk
 	fmt.Fprintf(w, "trunk of %d layers, width %d, %d heads, hidden %d; embeddings of %d\nsharing: %s\n\n",
 		c.Layers, c.Width, c.Heads, c.Hidden, c.Embed, m.Config.Sharing)
+	layers := 0
+	for _, name := range m.Modalities() {
+		own := m.Config.Modalities[name].Trunk
+		if own == nil {
+			layers = max(layers, c.Layers)
+			continue
+		}
+		layers = max(layers, own.Layers)
+		fmt.Fprintf(w, "%s has a trunk of its own: %d layers, width %d, %d heads, hidden %d\n\n", name, own.Layers, own.Width, own.Heads, own.Hidden)
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprint(t, "layer\trole")
 	for _, name := range m.Modalities() {
@@ -61,13 +71,13 @@ func printReport(w io.Writer, m *model.Model, r model.Report) error {
 	for _, e := range r.Map {
 		tensors[sharing.Entry{Layer: e.Layer, Modality: e.Modality, Role: e.Role}] = e.Tensor
 	}
-	for l := range c.Layers {
+	for l := range layers {
 		for _, role := range sharing.Roles {
 			fmt.Fprintf(t, "%d\t%s", l, role)
 			last := ""
 			for _, name := range m.Modalities() {
 				tensor := tensors[sharing.Entry{Layer: l, Modality: name, Role: role}]
-				if tensor == last {
+				if tensor == last && tensor != "" {
 					fmt.Fprint(t, "\t=")
 				} else {
 					fmt.Fprintf(t, "\t%s", tensor)
