@@ -72,3 +72,38 @@ func TestFrozenParameterPassesGradients(t *testing.T) {
 		t.Error("no gradient came through the frozen parameter")
 	}
 }
+
+// TestReadyComesOnce fails when a parameter is announced before its gradient
+// is whole, twice, or not at all; the weight serves three operations, the
+// frozen one none that wants a gradient, and one stands beside the loss.
+func TestReadyComesOnce(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 1))
+	w, bias, frozen, beside := param(rng, "w", 4, 4, 0, 0.5), param(rng, "bias", 1, 4, 0, 1), param(rng, "frozen", 4, 4, 0, 0.5), param(rng, "beside", 4, 4, 0, 0.5)
+	frozen.Train(false)
+	for range 2 {
+		tape := NewTape(cpu, true)
+		early := map[string]float64{}
+		tape.Ready = func(p *Param) {
+			if _, twice := early[p.Name]; twice {
+				t.Errorf("%s was announced twice", p.Name)
+			}
+			early[p.Name] = cpu.SumSquares(p.Grad())
+		}
+		x := tape.Input(2, 4, []float32{1, 2, 3, 4, 5, 6, 7, 8})
+		tape.Linear(x, []Part{{Rows: 2, W: beside.Var()}}, LinearOptions{}) // no part of the loss
+		for range 3 {
+			x = tape.Linear(x, []Part{{Rows: 1, W: w.Var(), B: bias.Var()}, {Rows: 1, W: w.Var()}}, LinearOptions{Act: tensor.GELU})
+			x = tape.Linear(x, []Part{{Rows: 2, W: frozen.Var()}}, LinearOptions{})
+		}
+		tape.Backward(x, []float32{1, 2, 3, 4, 5, 6, 7, 8})
+		if len(early) != 2 {
+			t.Errorf("announced %v, want w and bias", early)
+		}
+		for _, p := range []*Param{w, bias} {
+			if got := cpu.SumSquares(p.Grad()); got != early[p.Name] {
+				t.Errorf("the gradient of %s was not whole: %g of %g", p.Name, early[p.Name], got)
+			}
+			p.Clear(cpu)
+		}
+	}
+}

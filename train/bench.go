@@ -63,6 +63,7 @@ func BenchWith(ctx context.Context, cfg model.Config, s Settings, o BenchOptions
 	m.Bank.Freeze(func(string) bool { return true }, false)
 	opt := newOptimizer(dev, m.Bank, &s)
 	tape := autograd.NewTape(dev, true)
+	tape.Ready = opt.ready
 	obj := contrastive.Objective{Weight: s.weight, LogScale: func(a, b string) *autograd.Var { return m.LogScale(a, b).Var() }}
 
 	r := BenchResult{Batch: s.Batch, Device: dev.String()}
@@ -96,6 +97,7 @@ func BenchWith(ctx context.Context, cfg model.Config, s Settings, o BenchOptions
 			began = time.Now()
 		}
 		t0 := time.Now()
+		opt.begin(n)
 		vectors := make([]contrastive.Vectors, len(inputs))
 		for i, z := range m.Forward(tape, inputs) {
 			vectors[i] = contrastive.Vectors{Modality: inputs[i].Modality, Z: z, Rows: rows}
@@ -105,7 +107,7 @@ func BenchWith(ctx context.Context, cfg model.Config, s Settings, o BenchOptions
 		t1 := time.Now()
 		tape.Backward(c.Loss, nil)
 		t2 := time.Now()
-		if _, _, err := opt.step(n); err != nil {
+		if _, _, err := opt.finish(); err != nil {
 			return r, err
 		}
 		m.ClampTemperatures()

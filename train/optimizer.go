@@ -13,19 +13,41 @@ import (
 
 // optimizer is AdamW over the trained tensors of a bank, each once however
 // many places share it.
+//
+// A step is begin, one or more backward passes, of which the last tells ready
+// of each gradient as it becomes whole, and finish. Where the whole gradient
+// is not clipped, ready changes the parameter at once, while its gradient is
+// in cache, and gives the gradient's memory back; where it is, ready measures
+// the gradient, so that finish need not read it twice.
 type optimizer struct {
-	dev    tensor.Device
-	params []*autograd.Param
-	m, v   []*tensor.Tensor // moments of each parameter
-	set    *Settings
+	dev     tensor.Device
+	params  []*autograd.Param
+	index   map[*autograd.Param]int
+	m, v    []*tensor.Tensor // moments of each parameter
+	squares []float64        // of each gradient in this step
+	state   []stage          // of each parameter in this step
+	set     *Settings
+	now     tensor.AdamWStep
+	rate    float64
+	err     error
 }
 
+// stage says how far a parameter has come in a step.
+type stage uint8
+
+const (
+	untouched stage = iota
+	measured
+	changed
+)
+
 func newOptimizer(dev tensor.Device, b *sharing.Bank, s *Settings) *optimizer {
-	o := &optimizer{dev: dev, set: s}
+	o := &optimizer{dev: dev, set: s, index: map[*autograd.Param]int{}}
 	for _, p := range b.Params() {
 		if !p.Trained() {
 			continue
 		}
+		o.index[p] = len(o.params)
 		o.params = append(o.params, p)
 		for _, moments := range []*[]*tensor.Tensor{&o.m, &o.v} {
 			t := dev.New(p.Value.Rows, p.Value.Cols)
@@ -33,54 +55,86 @@ func newOptimizer(dev tensor.Device, b *sharing.Bank, s *Settings) *optimizer {
 			*moments = append(*moments, t)
 		}
 	}
+	o.squares, o.state = make([]float64, len(o.params)), make([]stage, len(o.params))
 	return o
 }
 
-// step changes the parameters by their gradients, clears the gradients, and
-// returns the learning rate and the norm of the whole gradient before
-// clipping. A gradient that is not finite is an error that names the tensor;
-// nothing is changed then.
-func (o *optimizer) step(n int) (rate, norm float64, err error) {
-	var sum float64
-	for _, p := range o.params {
-		if p.Grad() == nil {
-			continue
-		}
-		s := o.dev.SumSquares(p.Grad())
-		if math.IsNaN(s) || math.IsInf(s, 0) {
-			return 0, 0, fmt.Errorf("the gradient of tensor %q is not finite", p.Name)
-		}
-		sum += s
-	}
-	norm = math.Sqrt(sum)
-	clip := 1.0
-	if o.set.Clip > 0 && norm > o.set.Clip {
-		clip = o.set.Clip / norm
-	}
-	rate = o.set.rate(n)
-	s := tensor.AdamWStep{
-		LR: float32(rate), Beta1: float32(o.set.Beta1), Beta2: float32(o.set.Beta2), Eps: float32(o.set.Eps),
+// begin begins step n, from 1.
+func (o *optimizer) begin(n int) {
+	clear(o.squares)
+	clear(o.state)
+	o.err = nil
+	o.rate = o.set.rate(n)
+	o.now = tensor.AdamWStep{
+		LR: float32(o.rate), Beta1: float32(o.set.Beta1), Beta2: float32(o.set.Beta2), Eps: float32(o.set.Eps),
 		Correct1:  float32(1 - math.Pow(o.set.Beta1, float64(n))),
 		Correct2:  float32(1 - math.Pow(o.set.Beta2, float64(n))),
-		GradScale: float32(clip),
+		GradScale: 1,
 	}
-	for i, p := range o.params {
-		s.Decay = 0
-		if p.Decay {
-			s.Decay = float32(o.set.Decay)
-		}
-		g := p.Grad()
-		if g == nil { // no sample of the batch reached it
-			g = o.dev.New(p.Value.Rows, p.Value.Cols)
-			o.dev.Fill(g, 0)
-			o.dev.AdamW(p.Value, g, o.m[i], o.v[i], s)
-			o.dev.Free(g)
-			continue
-		}
-		o.dev.AdamW(p.Value, g, o.m[i], o.v[i], s)
+}
+
+// ready takes a parameter whose gradient is whole.
+func (o *optimizer) ready(p *autograd.Param) {
+	i := o.index[p]
+	o.measure(i)
+	if o.set.Clip == 0 && o.err == nil {
+		o.change(i)
+	}
+}
+
+func (o *optimizer) measure(i int) {
+	p := o.params[i]
+	o.squares[i] = o.dev.SumSquares(p.Grad())
+	o.state[i] = measured
+	if s := o.squares[i]; o.err == nil && (math.IsNaN(s) || math.IsInf(s, 0)) {
+		o.err = fmt.Errorf("the gradient of tensor %q is not finite", p.Name)
+	}
+}
+
+// change takes the step of one parameter and clears its gradient.
+func (o *optimizer) change(i int) {
+	p := o.params[i]
+	o.now.Decay = 0
+	if p.Decay {
+		o.now.Decay = float32(o.set.Decay)
+	}
+	if g := p.Grad(); g != nil {
+		o.dev.AdamW(p.Value, g, o.m[i], o.v[i], o.now)
 		p.Clear(o.dev)
+	} else { // no sample of the batch reached it
+		g = o.dev.New(p.Value.Rows, p.Value.Cols)
+		o.dev.Fill(g, 0)
+		o.dev.AdamW(p.Value, g, o.m[i], o.v[i], o.now)
+		o.dev.Free(g)
 	}
-	return rate, norm, nil
+	o.state[i] = changed
+}
+
+// finish changes the parameters that have not been, clears all gradients, and
+// returns the learning rate and the norm of the whole gradient before
+// clipping. A gradient that is not finite is an error that names the tensor;
+// with clipping, nothing is changed then.
+func (o *optimizer) finish() (rate, norm float64, err error) {
+	var sum float64
+	for i, p := range o.params {
+		if o.state[i] == untouched && p.Grad() != nil {
+			o.measure(i)
+		}
+		sum += o.squares[i]
+	}
+	if o.err != nil {
+		return 0, 0, o.err
+	}
+	norm = math.Sqrt(sum)
+	if o.set.Clip > 0 && norm > o.set.Clip {
+		o.now.GradScale = float32(o.set.Clip / norm)
+	}
+	for i := range o.params {
+		if o.state[i] != changed {
+			o.change(i)
+		}
+	}
+	return o.rate, norm, nil
 }
 
 const momentsFile = "optimizer.safetensors"

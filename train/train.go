@@ -211,14 +211,17 @@ func (r *run) steps(ctx context.Context, last int, res *Result) error {
 			}
 			return errors.Join(err, r.listBad())
 		}
+		n := r.state.Step + 1
+		if s.passes == 0 {
+			r.opt.begin(n)
+		}
 		if err := r.pass(batch, &s); err != nil {
 			return err
 		}
 		if s.passes < acc {
 			continue
 		}
-		n := r.state.Step + 1
-		rate, norm, err := r.opt.step(n)
+		rate, norm, err := r.opt.finish()
 		if err != nil {
 			return fmt.Errorf("step %d: %w (samples %v); the last checkpoint is of step %d", n, err, s.ids, r.saved)
 		}
@@ -323,6 +326,10 @@ func (r *run) pass(b *datasets.Batch, s *stepStats) error {
 	}
 	for _, p := range c.Pairs {
 		s.hits += float64(r.tape.Scalar(p.HitsAB)+r.tape.Scalar(p.HitsBA)) / float64(2*len(c.Pairs)*r.Settings.Accumulate)
+	}
+	r.tape.Ready = nil
+	if s.passes == r.Settings.Accumulate-1 {
+		r.tape.Ready = r.opt.ready
 	}
 	r.tape.Backward(c.Loss, []float32{1 / float32(r.Settings.Accumulate)})
 	s.passes++
