@@ -23,7 +23,7 @@ type Activations struct {
 	depth int // I with zeros up to a multiple of unroll
 	// stride is the distance of rows, an odd number of 32 bytes: were it a
 	// multiple of a large power of two, the rows of a slab would be in each
-	// other's way in the first cache, at 2048 bytes to half the speed.
+	// other's way in the first cache, at 2048 bytes to 0.6 of the speed.
 	stride int
 	data   []int16
 	scale  []float32
