@@ -3,6 +3,8 @@ GO      ?= go
 LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
 RUN     ?= runs/demo
 CONFIG  ?= tiny
+PYTHON  ?= python3
+PEERS_VENV ?= bench/venv
 QEMU    ?= qemu-aarch64-static
 export CGO_ENABLED = 0
 
@@ -59,6 +61,23 @@ bench-kernels: ## Time kernels against the machine's peak (JSON=1 for one object
 .PHONY: bench-train
 bench-train: build ## Time training steps of CONFIG=tiny (JSON=1 for one object)
 	@bin/mmtrain bench --config $(CONFIG) $(if $(JSON),--json)
+
+.PHONY: bench-table
+bench-table: build ## What a training step costs as the work grows (JSON=1 for one object)
+	@bin/mmtrain bench --table $(if $(JSON),--json)
+
+.PHONY: bench-embed
+bench-embed: build ## Time embedding by CONFIG=tiny with random weights (JSON=1 for one object)
+	@bin/mmembed bench --config $(CONFIG) $(if $(JSON),--json)
+
+.PHONY: bench-compare
+bench-compare: build ## Training and embedding beside the peers, in turns (ARGS="-only train -rounds 3", PEERS_VENV=DIR)
+	@$(GO) run ./internal/benchcompare -venv $(PEERS_VENV) $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: ## Make the peers' Python environment in PEERS_VENV=bench/venv (about 6 GB)
+	$(PYTHON) -m venv $(PEERS_VENV)
+	$(PEERS_VENV)/bin/pip install -q --no-cache-dir -r internal/benchcompare/requirements.txt
 
 .PHONY: clean
 clean: ## Remove what build made
