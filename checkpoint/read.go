@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/onetrunk/onetrunk/internal/mapfile"
 	"github.com/onetrunk/onetrunk/internal/strictjson"
@@ -189,21 +190,14 @@ func (f *File) Shape(name string) ([]int, bool) {
 // expects, or that holds another type is an error; so is a dst whose length
 // is not that of shape.
 func (f *File) Read(name string, dst []float32, shape []int) error {
-	e, ok := f.entries[name]
-	if !ok {
-		return fmt.Errorf("%s: no tensor %q", f.path, name)
-	}
-	if !slices.Equal(e.Shape, shape) {
-		return fmt.Errorf("%s: tensor %q has shape %v, expected %v", f.path, name, e.Shape, shape)
+	src, dtype, err := f.bytes(name, shape)
+	if err != nil {
+		return err
 	}
 	if n, _ := count(shape); len(dst) != n {
 		return fmt.Errorf("%s: tensor %q has %d values, there is room for %d", f.path, name, n, len(dst))
 	}
-	if f.values == nil {
-		return fmt.Errorf("%s: tensor %q: %w", f.path, name, os.ErrClosed)
-	}
-	src := f.values[e.Offsets[0]:e.Offsets[1]]
-	switch e.DType {
+	switch dtype {
 	case "F32":
 		fromF32(dst, src)
 	case "F16":
@@ -211,9 +205,42 @@ func (f *File) Read(name string, dst []float32, shape []int) error {
 	case "BF16":
 		fromBF16(dst, src)
 	default:
-		return fmt.Errorf("%s: tensor %q is %s, expected F32, F16 or BF16", f.path, name, e.DType)
+		return fmt.Errorf("%s: tensor %q is %s, expected F32, F16 or BF16", f.path, name, dtype)
 	}
 	return nil
+}
+
+// Floats returns a tensor's values where the file has them in memory, and
+// whether it has them there as this machine's float32; where it has not, Read
+// converts them. Errors are Read's. The values must not be written to, nor read
+// after Close.
+func (f *File) Floats(name string, shape []int) (values []float32, ok bool, err error) {
+	src, dtype, err := f.bytes(name, shape)
+	if err != nil || dtype != "F32" || len(src) == 0 || !littleEndian {
+		return nil, false, err
+	}
+	p := unsafe.Pointer(&src[0])
+	if uintptr(p)%unsafe.Alignof(float32(0)) != 0 {
+		return nil, false, nil
+	}
+	return unsafe.Slice((*float32)(p), len(src)/4), true, nil
+}
+
+var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
+
+// bytes returns a tensor's values as they stand in the file, and their type.
+func (f *File) bytes(name string, shape []int) (src []byte, dtype string, err error) {
+	e, ok := f.entries[name]
+	if !ok {
+		return nil, "", fmt.Errorf("%s: no tensor %q", f.path, name)
+	}
+	if !slices.Equal(e.Shape, shape) {
+		return nil, "", fmt.Errorf("%s: tensor %q has shape %v, expected %v", f.path, name, e.Shape, shape)
+	}
+	if f.values == nil {
+		return nil, "", fmt.Errorf("%s: tensor %q: %w", f.path, name, os.ErrClosed)
+	}
+	return f.values[e.Offsets[0]:e.Offsets[1]], e.DType, nil
 }
 
 // Close gives the file back. Read fails afterwards.

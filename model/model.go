@@ -44,8 +44,13 @@ type trunk struct {
 // New makes a model with first values by the seed. Its parameters are frozen
 // until the bank unfreezes them.
 func New(cfg Config, processors map[string]modalities.Processor, dev tensor.Device, seed uint64) *Model {
+	return build(cfg, processors, dev, sharing.NewBank(dev, seed))
+}
+
+// build makes a model over a bank.
+func build(cfg Config, processors map[string]modalities.Processor, dev tensor.Device, bank *sharing.Bank) *Model {
 	m := &Model{
-		Config: cfg, Device: dev, Bank: sharing.NewBank(dev, seed),
+		Config: cfg, Device: dev, Bank: bank,
 		names: cfg.names(), processors: processors,
 		stems: map[string]*tokenizers.Stem{}, heads: map[string]*encoder.Head{}, trunks: map[string]*trunk{},
 	}

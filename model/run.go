@@ -10,9 +10,11 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
+	"github.com/onetrunk/onetrunk/autograd"
 	"github.com/onetrunk/onetrunk/checkpoint"
 	"github.com/onetrunk/onetrunk/internal/atomicfile"
 	"github.com/onetrunk/onetrunk/modalities"
@@ -89,8 +91,8 @@ func OpenOn(dir string, dev tensor.Device) (*Model, error) {
 			return nil, fmt.Errorf("%s: what the %s modality learned (its vocabulary) is missing from the run folder", run, name)
 		}
 	}
-	m := New(cfg, processors, dev, 0)
-	return m, m.Load(weights)
+	m := build(cfg, processors, dev, sharing.NewEmptyBank(dev))
+	return m, m.open(weights)
 }
 
 // SaveConfig writes config.json and what the processors learned into a run
@@ -138,11 +140,45 @@ func Tensors(b *sharing.Bank) []checkpoint.Tensor {
 // Load reads the weights from a file that Save wrote for a model of the same
 // config. A missing, extra or mis-shaped tensor is an error that names it.
 func (m *Model) Load(path string) error {
+	return m.read(path, func(f *checkpoint.File, p *autograd.Param) error {
+		x := make([]float32, p.Value.Len())
+		if err := f.Read(p.Name, x, p.Shape()); err != nil {
+			return err
+		}
+		m.Device.Write(p.Value, x)
+		return nil
+	}, func(f *checkpoint.File) { f.Close() })
+}
+
+// open is Load for a model without values: they stay in the file, mapped into
+// memory, and what is not asked for is not read. The file is closed when
+// nothing uses its values any more.
+func (m *Model) open(path string) error {
+	return m.read(path, func(f *checkpoint.File, p *autograd.Param) error {
+		x, ok, err := f.Floats(p.Name, p.Shape())
+		if err != nil {
+			return err
+		}
+		if !ok {
+			x = make([]float32, p.Value.Len())
+			if err := f.Read(p.Name, x, p.Shape()); err != nil {
+				return err
+			}
+		}
+		m.Bank.Set(p, m.Device.Hold(p.Value.Rows, p.Value.Cols, x, f))
+		return nil
+	}, func(f *checkpoint.File) {
+		runtime.SetFinalizer(f, func(f *checkpoint.File) { f.Close() })
+	})
+}
+
+// read visits every parameter with the file that holds its values.
+func (m *Model) read(path string, visit func(f *checkpoint.File, p *autograd.Param) error, done func(f *checkpoint.File)) error {
 	f, err := checkpoint.Open(path)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer done(f)
 	have := f.Names()
 	var missing, extra []string
 	for _, p := range m.Bank.Params() {
@@ -159,11 +195,9 @@ func (m *Model) Load(path string) error {
 		return fmt.Errorf("%s does not fit the config: missing tensors %v, extra tensors %v", path, missing, extra)
 	}
 	for _, p := range m.Bank.Params() {
-		x := make([]float32, p.Value.Len())
-		if err := f.Read(p.Name, x, p.Shape()); err != nil {
+		if err := visit(f, p); err != nil {
 			return err
 		}
-		m.Device.Write(p.Value, x)
 	}
 	m.fingerprint = f.Meta()["fingerprint"]
 	if m.fingerprint == "" {

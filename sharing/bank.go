@@ -13,8 +13,17 @@ import (
 type Bank struct {
 	dev    tensor.Device
 	seed   uint64
+	empty  bool // whether tensors are made without values
 	params []*autograd.Param
 	byName map[string]*autograd.Param
+}
+
+// NewEmptyBank is NewBank for tensors whose values are all to be Set: none are
+// drawn, and no memory is taken for them.
+func NewEmptyBank(dev tensor.Device) *Bank {
+	b := NewBank(dev, 0)
+	b.empty = true
+	return b
 }
 
 // NewBank makes an empty bank on a device. The first values of a tensor
@@ -39,25 +48,25 @@ func (b *Bank) Param(name string) *autograd.Param {
 // Matrix adds a weight [rows, cols] drawn from a normal distribution of the
 // given standard deviation. Weight decay applies to it.
 func (b *Bank) Matrix(name string, rows, cols int, std float64) *autograd.Param {
-	h := fnv.New64a()
-	h.Write([]byte(name))
-	rng := rand.New(rand.NewPCG(b.seed, h.Sum64()))
-	x := make([]float32, rows*cols)
-	for i := range x {
-		x[i] = float32(rng.NormFloat64() * std)
-	}
-	p := b.add(name, rows, cols, x)
+	p := b.add(name, rows, cols, func(x []float32) {
+		h := fnv.New64a()
+		h.Write([]byte(name))
+		rng := rand.New(rand.NewPCG(b.seed, h.Sum64()))
+		for i := range x {
+			x[i] = float32(rng.NormFloat64() * std)
+		}
+	})
 	p.Decay = true
 	return p
 }
 
 // Vector adds a bias, gain or other vector [n] whose elements begin at v.
 func (b *Bank) Vector(name string, n int, v float32) *autograd.Param {
-	x := make([]float32, n)
-	for i := range x {
-		x[i] = v
-	}
-	p := b.add(name, 1, n, x)
+	p := b.add(name, 1, n, func(x []float32) {
+		for i := range x {
+			x[i] = v
+		}
+	})
 	p.Vector = true
 	return p
 }
@@ -71,15 +80,32 @@ func (b *Bank) Norm(name string, n int, rms bool) {
 	}
 }
 
-func (b *Bank) add(name string, rows, cols int, x []float32) *autograd.Param {
+func (b *Bank) add(name string, rows, cols int, fill func(x []float32)) *autograd.Param {
 	if b.byName[name] != nil {
 		panic("sharing: the bank has a tensor " + name + " already")
 	}
-	p := autograd.NewParam(name, b.dev.New(rows, cols))
-	b.dev.Write(p.Value, x)
+	value := &tensor.Tensor{Rows: rows, Cols: cols}
+	if !b.empty {
+		x := make([]float32, rows*cols)
+		fill(x)
+		value = b.dev.New(rows, cols)
+		b.dev.Write(value, x)
+	}
+	p := autograd.NewParam(name, value)
 	b.params = append(b.params, p)
 	b.byName[name] = p
 	return p
+}
+
+// Set makes x, of the parameter's shape, its value.
+func (b *Bank) Set(p *autograd.Param, x *tensor.Tensor) {
+	if x.Rows != p.Value.Rows || x.Cols != p.Value.Cols {
+		panic(fmt.Sprintf("sharing: %v set as tensor %s %v", x, p.Name, p.Value))
+	}
+	if p.Value.Mem != nil {
+		b.dev.Free(p.Value)
+	}
+	*p.Value = *x
 }
 
 // Elements returns the number of trained values in all tensors, each counted

@@ -1,6 +1,7 @@
 package tensor
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/onetrunk/onetrunk/tensor/internal/gemm"
@@ -10,6 +11,10 @@ import (
 // Tensor.Mem holds it without allocating.
 type hostMemory struct {
 	f []float32
+	// held values came from elsewhere. While they have an owner, which keeps
+	// them alive, they are not ours to write to.
+	held  bool
+	owner any
 	// What stands here as a weight is packed for the product. A view that is
 	// used again before anything is written keeps its packed form, so that a
 	// tensor which serves several layers, or several batches, is packed once.
@@ -37,6 +42,9 @@ func data(t *Tensor) []float32 {
 func written(t *Tensor) []float32 {
 	m := t.Mem.(*hostMemory)
 	m.forget()
+	if m.owner != nil {
+		m.f, m.owner = slices.Clone(m.f), nil
+	}
 	return m.f[t.Off : t.Off+t.Len()]
 }
 

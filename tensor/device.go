@@ -14,7 +14,13 @@ type Device interface {
 	// New returns a tensor [rows, cols] whose elements are undefined, reusing
 	// memory given back by Free.
 	New(rows, cols int) *Tensor
-	// Free gives back a tensor that New returned. Views of it die with it.
+	// Hold returns a tensor of values that the caller does not change any more
+	// and that live as long as owner: weights in a file that is mapped. It may
+	// use them where they are; a tensor that is written to gets memory of its
+	// own first.
+	Hold(rows, cols int, values []float32, owner any) *Tensor
+	// Free gives back a tensor that New or Hold returned. Views of it die with
+	// it.
 	Free(t *Tensor)
 	// Write copies the pieces of src one after the other from the host; their
 	// lengths sum to t.Len().
