@@ -31,6 +31,7 @@ type Model struct {
 	stems       map[string]*tokenizers.Stem
 	heads       map[string]*encoder.Head
 	trunks      map[string]*trunk // by modality
+	rounded     map[string]bool   // weights that are int8
 	fingerprint string
 	tapes       sync.Pool
 }
@@ -53,6 +54,7 @@ func build(cfg Config, processors map[string]modalities.Processor, dev tensor.De
 		Config: cfg, Device: dev, Bank: bank,
 		names: cfg.names(), processors: processors,
 		stems: map[string]*tokenizers.Stem{}, heads: map[string]*encoder.Head{}, trunks: map[string]*trunk{},
+		rounded: map[string]bool{},
 	}
 	var together []string // the modalities of the shared trunk
 	for _, name := range m.names {
@@ -106,6 +108,17 @@ func (m *Model) ClampTemperatures() {
 	for i, a := range m.names {
 		for _, b := range m.names[i+1:] {
 			m.Device.Clamp(m.LogScale(a, b).Value, 0, hi)
+		}
+	}
+}
+
+// Int8 rounds the weights of the trunks' products to int8, for embedding
+// alone: faster, a quarter of the memory, and a little off.
+func (m *Model) Int8() {
+	for _, e := range m.Inspect().Map {
+		if p := e.Tensor + "/weight"; e.Role.Product() && !m.rounded[p] {
+			m.Bank.Set(m.Bank.Param(p), m.Device.Int8(m.Bank.Param(p).Value))
+			m.rounded[p] = true
 		}
 	}
 }

@@ -246,6 +246,37 @@ func TestConfigNamesTheKey(t *testing.T) {
 	}
 }
 
+// TestInt8IsNear fails when rounded weights embed another thing, or are not
+// used.
+func TestInt8IsNear(t *testing.T) {
+	m := tiny(t, 1)
+	want, err := m.Embed(t.Context(), "signal", signals(9))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // a second time changes nothing
+		m.Int8()
+		got, err := m.Embed(t.Context(), "signal", signals(9))
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal := true
+		for i := 0; i < len(want); i += m.Dim() {
+			var cos float64
+			for j := i; j < i+m.Dim(); j++ {
+				cos += float64(got[j]) * float64(want[j])
+				equal = equal && got[j] == want[j]
+			}
+			if cos < 0.999 {
+				t.Errorf("sample %d has a cosine of %g to float32", i/m.Dim(), cos)
+			}
+		}
+		if equal {
+			t.Error("the weights were not rounded")
+		}
+	}
+}
+
 // TestTrunkOfItsOwn gives words a trunk of other sizes: nothing of the shared
 // one serves them, and a batch of both is what each is alone.
 func TestTrunkOfItsOwn(t *testing.T) {

@@ -102,8 +102,8 @@ func (b *Bank) Set(p *autograd.Param, x *tensor.Tensor) {
 	if x.Rows != p.Value.Rows || x.Cols != p.Value.Cols {
 		panic(fmt.Sprintf("sharing: %v set as tensor %s %v", x, p.Name, p.Value))
 	}
-	if p.Value.Mem != nil {
-		b.dev.Free(p.Value)
+	if old := *p.Value; old.Mem != nil {
+		b.dev.Free(&old)
 	}
 	*p.Value = *x
 }

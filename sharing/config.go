@@ -40,6 +40,9 @@ func (r Role) group() string {
 	}
 }
 
+// Product reports whether the role is a matrix that rows are multiplied with.
+func (r Role) Product() bool { return r != Norm1 && r != Norm2 }
+
 // attention reports whether the role belongs to the attention half of the
 // block, its norm included.
 func (r Role) attention() bool { return r == Norm1 || r == Qkv || r == Out }

@@ -19,17 +19,15 @@ func (d *cpu) Linear(y *Tensor, x Input, w, b, residual *Tensor) {
 		want("Linear", "b", b, 1, out)
 		bias = data(b)
 	}
+	if q, ok := w.Mem.(*int8Memory); ok {
+		d.linearInt8(y, x, q.w, bias, residual)
+		return
+	}
 	var done gemm.Done
 	if bias != nil || residual != nil {
 		done = func(k gemm.Block) {
 			for i := k.I0; i < k.I1; i++ {
-				yi := k.Row(i)
-				if bias != nil {
-					vec.Add(yi, yi, bias[k.J0:k.J1])
-				}
-				if residual != nil {
-					vec.Add(yi, yi, row(residual, i)[k.J0:k.J1])
-				}
+				addTo(k.Row(i), i, k.J0, bias, residual)
 			}
 		}
 	}

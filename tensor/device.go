@@ -39,6 +39,9 @@ type Device interface {
 	// Linear is y = in(x) w' + b + residual for x.X [T, I], w [O, I], b [1, O]
 	// or nil, residual [T, O] or nil, y [T, O].
 	Linear(y *Tensor, x Input, w, b, residual *Tensor)
+	// Int8 returns a weight [O, I] for Linear alone: products with it round it
+	// to int8, each row of it to a scale of its own, and rows of x to integers.
+	Int8(w *Tensor) *Tensor
 	// LinearInputGrad is the gradient of Linear by its input: dx [T, I] = or,
 	// with acc, += in'(x) (dy w), with what the parts of a norm want.
 	LinearInputGrad(dx, dy, w *Tensor, x Input, acc bool)
