@@ -37,6 +37,8 @@ type BenchResult struct {
 	StepS      float64 `json:"step_s"`
 	ForwardS   float64 `json:"forward_s"`
 	BackwardS  float64 `json:"backward_s"`
+	// OptimizerS is what is left to do after the backward pass, in which
+	// parameters take their steps where the gradient is not clipped.
 	OptimizerS float64 `json:"optimizer_s"`
 	Steps      int     `json:"steps"`
 	// AllocBytes and Allocs are the Go heap's allocations in a step.

@@ -137,3 +137,36 @@ func TestBenchMistakes(t *testing.T) {
 		}
 	}
 }
+
+// The presets clip-* have what OpenCLIP's CLIP has of their sizes, and a bias
+// of the patch projection more.
+func TestPresetsOfThePeers(t *testing.T) {
+	tower := func(width, layers, embed int) int {
+		block := 12*width*width + 9*width + 2*2*width // products with their biases, two norms
+		return layers*block + 2*width + width*embed   // the last norm, the projection
+	}
+	for preset, want := range map[string]int{
+		"clip-tiny":   clip(128, 3*8*8, 64+1, 8192, 128, 32) + 2*tower(128, 6, 128),
+		"clip-small":  clip(256, 3*8*8, 144+1, 8192, 256, 32) + 2*tower(256, 8, 256),
+		"clip-vitb32": clip(768, 3*32*32, 49+1, 49408, 512, 77) + tower(768, 12, 512) + tower(512, 12, 512),
+	} {
+		var rep model.Report
+		if err := json.Unmarshal([]byte(must(t, "inspect", "--model", preset, "--json")), &rep); err != nil {
+			t.Fatal(err)
+		}
+		if rep.Parameters.Unique != want {
+			t.Errorf("%s has %d parameters, want %d", preset, rep.Parameters.Unique, want)
+		}
+		_, s, err := readConfig(preset)
+		if err != nil || s.Clip != 0 || s.Positives != "rows" || s.Decay != 0.2 {
+			t.Errorf("%s trains with %+v (%v)", preset, s, err)
+		}
+	}
+}
+
+// clip counts what stands around CLIP's towers: patches [width, patch] with a
+// bias, the class token, positions and the norm behind them; ids and their
+// positions; the temperature.
+func clip(width, patch, rows, vocab, textWidth, context int) int {
+	return width*patch + width + width + rows*width + 2*width + (vocab+context)*textWidth + 1
+}

@@ -2,8 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"math"
+	"os"
 	"path/filepath"
 	"strconv"
 )
@@ -122,9 +123,21 @@ func trained(ask func(to any) (float64, error)) (map[string]float64, float64, er
 	}, cpu, nil
 }
 
-// sameModel makes sure that both sides train the same architecture: their
-// numbers of parameters agree but for the bias of our patch projection.
+// sameModel makes sure that both sides have the same architecture: ours holds
+// what the peer's does and one vector more, the bias of the patch projection.
 func (b *bench) sameModel(ctx context.Context, config string, params int) error {
+	data, err := os.ReadFile(preset(config))
+	if err != nil {
+		return err
+	}
+	var shape struct {
+		Trunk struct {
+			Width int `json:"width"`
+		} `json:"trunk"`
+	}
+	if err := json.Unmarshal(data, &shape); err != nil {
+		return fmt.Errorf("%s: %w", preset(config), err)
+	}
 	var a struct {
 		Parameters struct {
 			Unique int `json:"unique"`
@@ -133,7 +146,7 @@ func (b *bench) sameModel(ctx context.Context, config string, params int) error 
 	if _, err := b.ours(ctx, &a, "mmtrain", "inspect", "--json", "--model", preset(config)); err != nil {
 		return err
 	}
-	if off := math.Abs(float64(a.Parameters.Unique-params)) / float64(params); off > 1e-3 {
+	if a.Parameters.Unique != params+shape.Trunk.Width {
 		return fmt.Errorf("the peer has %d parameters, we have %d: not the same model", params, a.Parameters.Unique)
 	}
 	return nil
