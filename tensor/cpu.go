@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"sync"
 
+	"github.com/onetrunk/onetrunk/internal/hugepage"
 	"github.com/onetrunk/onetrunk/internal/par"
 	"github.com/onetrunk/onetrunk/tensor/internal/gemm"
 	"github.com/onetrunk/onetrunk/tensor/internal/vec"
@@ -52,7 +53,7 @@ func (d *cpu) New(rows, cols int) *Tensor {
 		}
 		d.mu.Unlock()
 	}
-	return &Tensor{Rows: rows, Cols: cols, Mem: &hostMemory{f: make([]float32, size)}}
+	return &Tensor{Rows: rows, Cols: cols, Mem: &hostMemory{f: hugepage.Floats(size)}}
 }
 
 func (d *cpu) Hold(rows, cols int, values []float32, owner any) *Tensor {

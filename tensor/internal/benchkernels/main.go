@@ -13,6 +13,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/onetrunk/onetrunk/internal/hugepage"
 	"github.com/onetrunk/onetrunk/internal/par"
 	"github.com/onetrunk/onetrunk/tensor/internal/gemm"
 	"github.com/onetrunk/onetrunk/tensor/internal/vec"
@@ -148,7 +149,8 @@ func (s shape) measure(pool *par.Pool, budget float64) (p product, peaks []float
 		flops := f()
 		return flops / time.Since(began).Seconds() / 1e9
 	}
-	const rounds = 100_000 // of the peak's loop, about as long as a product
+	// The peak's loop runs as long as the product would at its peak.
+	rounds := max(s.m*s.n*s.k*2/max(gemm.Peak(1), 1)/pool.Workers(), 1)
 	flops := make([]int, pool.Workers())
 	var speeds, shares []float64
 	for began := time.Now(); len(shares) < 9 || time.Since(began).Seconds() < budget; {
@@ -184,7 +186,7 @@ func middle(x []float64) float64 {
 }
 
 func fill(n int) []float32 {
-	x := make([]float32, n)
+	x := hugepage.Floats(n)
 	for i := range x {
 		x[i] = float32(i%17)/17 - 0.4
 	}

@@ -13,6 +13,7 @@ package gemm
 import (
 	"sync"
 
+	"github.com/onetrunk/onetrunk/internal/hugepage"
 	"github.com/onetrunk/onetrunk/internal/par"
 )
 
@@ -84,7 +85,7 @@ var scratches = sync.Pool{New: func() any { return &scratch{} }}
 
 func grow(s *[]float32, n int) []float32 {
 	if cap(*s) < n {
-		*s = make([]float32, n)
+		*s = hugepage.Floats(n)
 	}
 	return (*s)[:n]
 }
