@@ -95,7 +95,8 @@ type step struct {
 // it ready for the next use.
 type Tape struct {
 	dev    tensor.Device
-	record bool
+	trains bool // whether Backward may be called
+	record bool // whether operations are recorded just now
 	steps  []step
 	owned  []*tensor.Tensor // values and what operations saved, in order
 	// Variables and sparse matrices of earlier uses, of which the first are in
@@ -104,6 +105,13 @@ type Tape struct {
 	sparse     []*tensor.Sparse
 	usedVars   int
 	usedSparse int
+
+	// Recompute is the number of blocks, from the first, of which Backward
+	// computes again what it needs instead of keeping it.
+	Recompute int
+	blocks    int     // since the tape was released
+	kept      []int64 // bytes that each block keeps, or would keep
+	replay    bool    // whether a block is computed again
 
 	// Ready, if not nil, is called in Backward with each parameter as soon as
 	// the last part of its gradient has been added.
@@ -115,7 +123,7 @@ type Tape struct {
 // NewTape makes a tape on a device. One that does not record computes values
 // alone: its variables want no gradients.
 func NewTape(dev tensor.Device, record bool) *Tape {
-	return &Tape{dev: dev, record: record}
+	return &Tape{dev: dev, trains: record, record: record}
 }
 
 // Device returns the tape's device.
@@ -144,15 +152,61 @@ func (t *Tape) Scalar(v *Var) float32 {
 	return x[0]
 }
 
-// Block runs f, which returns a variable computed from what is already on the
-// tape. A tape that does not record gives back at once all that f used except
-// its result, so that memory does not grow with depth.
-func (t *Tape) Block(f func() *Var) *Var {
-	mark, steps := len(t.owned), len(t.steps)
-	out := f()
-	if t.record {
+// Block returns f(x), which is computed from what is already on the tape. A
+// tape that does not record gives back at once all that f used except
+// its result, so that memory does not grow with depth; so does one that is to
+// Recompute this block (Chen et al. 2016), and runs f again in Backward: f
+// must compute the same each time.
+func (t *Tape) Block(x *Var, f func(x *Var) *Var) *Var {
+	i := t.blocks
+	t.blocks++
+	if !t.record {
+		return t.forget(x, f)
+	}
+	if len(t.kept) <= i {
+		t.kept = append(t.kept, 0)
+	}
+	if i >= t.Recompute {
+		mark := len(t.owned)
+		out := f(x)
+		t.kept[i] = t.bytes(mark, out)
 		return out
 	}
+	t.record = false
+	mark := len(t.owned)
+	y := t.forget(x, f).Value
+	t.record = true
+	// What forget recorded is this operation's.
+	t.steps = t.steps[:len(t.steps)-1]
+	return t.add(mark, y, true, func(out *Var) {
+		steps, from := len(t.steps), len(t.owned)
+		t.replay = true
+		again := f(x)
+		t.replay = false
+		t.kept[i] = t.bytes(from, again)
+		again.grad, out.grad = out.grad, nil
+		t.unwind(steps)
+	})
+}
+
+// Kept returns the bytes that each block of the last use of the tape kept for
+// its gradients, or would have kept if it had not been computed again.
+func (t *Tape) Kept() []int64 { return t.kept }
+
+// bytes returns the size of what the tape owns since mark, but for a result.
+func (t *Tape) bytes(mark int, out *Var) (n int64) {
+	for _, x := range t.owned[mark:] {
+		if x != out.Value {
+			n += 4 * int64(x.Len())
+		}
+	}
+	return n
+}
+
+// forget returns f(x) and gives back all that it used.
+func (t *Tape) forget(x *Var, f func(x *Var) *Var) *Var {
+	mark, steps := len(t.owned), len(t.steps)
+	out := f(x)
 	kept := mark
 	for _, x := range t.owned[mark:] {
 		if x == out.Value {
@@ -182,7 +236,14 @@ func (t *Tape) Backward(out *Var, seed []float32) {
 	}
 	g, _ := t.into(out)
 	t.dev.Write(g, seed)
-	for i := len(t.steps) - 1; i >= 0; i-- {
+	t.unwind(0)
+	t.Release()
+}
+
+// unwind runs the gradients of the operations from the last to the one of that
+// number, and gives their memory back.
+func (t *Tape) unwind(to int) {
+	for i := len(t.steps) - 1; i >= to; i-- {
 		s := t.steps[i]
 		if s.back != nil && s.out.grad != nil {
 			s.back()
@@ -196,7 +257,6 @@ func (t *Tape) Backward(out *Var, seed []float32) {
 		t.drop(s)
 		t.steps = t.steps[:i]
 	}
-	t.Release()
 }
 
 // Release gives back all memory of the tape. Its variables are dead.
@@ -209,7 +269,7 @@ func (t *Tape) Release() {
 	}
 	t.used = t.used[:0]
 	clear(t.steps)
-	t.steps, t.usedVars, t.usedSparse = t.steps[:0], 0, 0
+	t.steps, t.usedVars, t.usedSparse, t.blocks = t.steps[:0], 0, 0, 0
 }
 
 // drop gives back a step's memory; the later steps' is gone already.
@@ -269,22 +329,23 @@ func (t *Tape) add(mark int, y *tensor.Tensor, needs bool, back func(out *Var)) 
 
 // wants reports whether any of an operation's operands wants a gradient. An
 // operation asks once for each operand, and calls into or onto as often for
-// those that do.
+// those that do. Gradients that are still to come are counted when an
+// operation is computed first.
 func (t *Tape) wants(vs ...*Var) bool {
 	any := false
 	for _, v := range vs {
-		if v == nil || !v.needs || !t.record {
+		if v == nil || !v.needs {
 			continue
 		}
 		any = true
-		if v.param != nil {
+		if v.param != nil && t.trains && !t.replay {
 			if v.uses == 0 {
 				t.used = append(t.used, v.param)
 			}
 			v.uses++
 		}
 	}
-	return any
+	return any && t.record
 }
 
 // into returns the tensor for v's gradient, and whether it already holds

@@ -27,7 +27,7 @@ func (c *counting) Free(t *tensor.Tensor) {
 // deep runs eight layers of two operations each.
 func deep(t *Tape, x *Var, w *Param) *Var {
 	for range 8 {
-		x = t.Block(func() *Var {
+		x = t.Block(x, func(x *Var) *Var {
 			h := t.Linear(x, []Part{{Rows: x.Rows(), W: w.Var()}}, LinearOptions{Act: tensor.GELU})
 			return t.Linear(h, []Part{{Rows: x.Rows(), W: w.Var()}}, LinearOptions{Residual: x})
 		})
@@ -104,6 +104,65 @@ func TestReadyComesOnce(t *testing.T) {
 				t.Errorf("the gradient of %s was not whole: %g of %g", p.Name, early[p.Name], got)
 			}
 			p.Clear(cpu)
+		}
+	}
+}
+
+// TestRecomputedBlocks holds gradients to the same bits when blocks are
+// computed again, with parameters announced when their gradient is whole, and
+// less memory in use.
+func TestRecomputedBlocks(t *testing.T) {
+	rng := rand.New(rand.NewPCG(4, 1))
+	w, in := param(rng, "w", 4, 4, 0, 0.5), param(rng, "in", 4, 4, 0, 0.5)
+	data := make([]float32, 12)
+	for i := range data {
+		data[i] = rng.Float32()
+	}
+	run := func(recompute int) (grads []float32, most int, kept []int64) {
+		dev := &counting{Device: cpu}
+		tape := NewTape(dev, true)
+		tape.Recompute = recompute
+		for range 2 { // the tape is used again
+			announced := 0
+			tape.Ready = func(p *Param) {
+				announced++
+				if p == w {
+					g := make([]float32, 16)
+					cpu.Read(g, p.Grad())
+					grads = append(grads, g...)
+				}
+			}
+			x := tape.Linear(tape.Input(3, 4, data), []Part{{Rows: 3, W: in.Var()}}, LinearOptions{})
+			tape.Backward(deep(tape, x, w), []float32{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12})
+			if announced != 2 {
+				t.Errorf("recompute %d: %d parameters were announced, want 2", recompute, announced)
+			}
+			g := make([]float32, 16)
+			cpu.Read(g, in.Grad())
+			grads = append(grads, g...)
+			w.Clear(dev)
+			in.Clear(dev)
+			if dev.live != 0 {
+				t.Errorf("recompute %d: %d tensors are still in use", recompute, dev.live)
+			}
+		}
+		return grads, dev.most, tape.Kept()
+	}
+	want, all, kept := run(0)
+	for _, n := range []int{1, 5, 8, 100} {
+		got, most, again := run(n)
+		for i := range want {
+			if got[i] != want[i] {
+				t.Fatalf("recompute %d: element %d is %g, want %g", n, i, got[i], want[i])
+			}
+		}
+		if n >= 5 && most >= all {
+			t.Errorf("recompute %d: %d tensors in use at once, %d when all is kept", n, most, all)
+		}
+		for i := range kept {
+			if kept[i] != again[i] || kept[i] == 0 {
+				t.Errorf("recompute %d: block %d keeps %d bytes, %d when it is kept", n, i, again[i], kept[i])
+			}
 		}
 	}
 }

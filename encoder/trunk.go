@@ -59,7 +59,7 @@ func NewTrunk(cfg Config, bank *sharing.Bank, m *sharing.Map) *Trunk {
 // [T, D]. runs and spans describe the rows and cover all of them.
 func (t *Trunk) Forward(tape *autograd.Tape, x *autograd.Var, runs []sharing.Run, spans []tensor.Span) *autograd.Var {
 	for l := range t.cfg.Layers {
-		x = tape.Block(func() *autograd.Var { return t.block(tape, l, x, runs, spans) })
+		x = tape.Block(x, func(x *autograd.Var) *autograd.Var { return t.block(tape, l, x, runs, spans) })
 	}
 	return x
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/onetrunk/onetrunk/autograd"
 	"github.com/onetrunk/onetrunk/contrastive"
-	"github.com/onetrunk/onetrunk/internal/benchcompare/measure"
+	"github.com/onetrunk/onetrunk/internal/measure"
 	"github.com/onetrunk/onetrunk/model"
 	"github.com/onetrunk/onetrunk/tensor"
 	"github.com/onetrunk/onetrunk/tokenizers"
@@ -23,6 +23,8 @@ type BenchOptions struct {
 	// Lengths gives texts their lengths; nil makes all of them as long as the
 	// model reads.
 	Lengths Lengths
+	// MaxMemory bounds the resident memory in MB; 0 does not.
+	MaxMemory float64
 }
 
 // BenchResult holds the figures of training steps on synthetic samples.
@@ -33,10 +35,10 @@ type BenchResult struct {
 	TokensPerS  float64 `json:"tokens_per_s"`
 	PeakRSSMB   float64 `json:"peak_rss_mb"`
 	// GFLOPS counts forward and backward, three times the embedding.
-	GFLOPS     float64 `json:"gflops"`
-	StepS      float64 `json:"step_s"`
-	ForwardS   float64 `json:"forward_s"`
-	BackwardS  float64 `json:"backward_s"`
+	GFLOPS    float64 `json:"gflops"`
+	StepS     float64 `json:"step_s"`
+	ForwardS  float64 `json:"forward_s"`
+	BackwardS float64 `json:"backward_s"`
 	// OptimizerS is what is left to do after the backward pass, in which
 	// parameters take their steps where the gradient is not clipped.
 	OptimizerS float64 `json:"optimizer_s"`
@@ -45,6 +47,9 @@ type BenchResult struct {
 	AllocBytes float64 `json:"alloc_bytes"`
 	Allocs     float64 `json:"allocs"`
 	Device     string  `json:"device"`
+	// Recomputed is the number of blocks that the backward pass computes again
+	// to keep within the memory.
+	Recomputed int `json:"recomputed_blocks,omitempty"`
 }
 
 // Bench times training steps on synthetic samples of which each has all
@@ -66,6 +71,7 @@ func BenchWith(ctx context.Context, cfg model.Config, s Settings, o BenchOptions
 	opt := newOptimizer(dev, m.Bank, &s)
 	tape := autograd.NewTape(dev, true)
 	tape.Ready = opt.ready
+	memory := newMemory(o.MaxMemory, tape, nil)
 	obj := contrastive.Objective{Weight: s.weight, LogScale: func(a, b string) *autograd.Var { return m.LogScale(a, b).Var() }}
 
 	r := BenchResult{Batch: s.Batch, Device: dev.String()}
@@ -113,6 +119,9 @@ func BenchWith(ctx context.Context, cfg model.Config, s Settings, o BenchOptions
 			return r, err
 		}
 		m.ClampTemperatures()
+		if err := memory.after(n); err != nil {
+			return r, err
+		}
 		t3 := time.Now()
 		if n > warmup {
 			step = append(step, t3.Sub(t0).Seconds())
@@ -130,6 +139,7 @@ func BenchWith(ctx context.Context, cfg model.Config, s Settings, o BenchOptions
 	r.TokensPerS = float64(tokens) / r.StepS
 	r.GFLOPS = float64(flops) / r.StepS / 1e9
 	r.PeakRSSMB = measure.PeakMB()
+	r.Recomputed = memory.recomputed()
 	return r, nil
 }
 

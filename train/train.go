@@ -45,6 +45,9 @@ type Options struct {
 	// MaxBad is the share of the values that may be unreadable: one always
 	// may, but none when MaxBad is 0.
 	MaxBad float64
+	// MaxMemory bounds the resident memory of the process in MB, by computing
+	// blocks again in the backward pass; 0 does not.
+	MaxMemory float64
 	// Threads of the device; 0 takes one for each processor.
 	Threads int
 	// Out receives progress; nil shows none.
@@ -76,6 +79,7 @@ type run struct {
 	opt       *optimizer
 	loader    *datasets.Loader
 	tape      *autograd.Tape
+	memory    *memory
 	log       *os.File
 	bar       *progress.Bar
 	state     state
@@ -120,6 +124,7 @@ func (r *run) prepare(ctx context.Context) error {
 	r.model.Bank.Freeze(func(string) bool { return true }, false)
 	r.opt = newOptimizer(r.dev, r.model.Bank, &r.Settings)
 	r.tape = autograd.NewTape(r.dev, true)
+	r.memory = newMemory(r.MaxMemory, r.tape, r.Out)
 	r.objective = contrastive.Objective{
 		Weight:   r.Settings.weight,
 		LogScale: func(a, b string) *autograd.Var { return r.model.LogScale(a, b).Var() },
@@ -227,6 +232,9 @@ func (r *run) steps(ctx context.Context, last int, res *Result) error {
 		}
 		r.model.ClampTemperatures()
 		r.state.Step = n
+		if err := r.memory.after(n); err != nil {
+			return err
+		}
 		rec := s.record(n, rate, norm, r.temperatures())
 		rec.Bad = len(r.bad)
 		if err := r.write(rec); err != nil {

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/onetrunk/onetrunk/configs"
-	"github.com/onetrunk/onetrunk/internal/benchcompare/measure"
+	"github.com/onetrunk/onetrunk/internal/measure"
 	"github.com/onetrunk/onetrunk/internal/command"
 	"github.com/onetrunk/onetrunk/model"
 	"github.com/onetrunk/onetrunk/tensor"

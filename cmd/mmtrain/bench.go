@@ -10,13 +10,14 @@ import (
 )
 
 type benchCmd struct {
-	Config    string  `xor:"config" help:"Preset (${presets}) or a JSON file; tiny without it."`
-	BatchSize int     `xor:"batch" help:"Samples in a step, instead of the config's."`
-	Lengths   string  `xor:"lengths" help:"JSON histogram of the lengths that texts have, instead of full length." placeholder:"FILE"`
-	Seconds   float64 `help:"How long to measure: 20 without it, 2 for each row of a table."`
-	Threads   int     `xor:"threads" help:"Threads to compute with; 0 takes one for each processor."`
-	Table     bool    `xor:"config,batch,lengths,threads" help:"What a step costs as width, layers, tokens, batch, threads and unique layers grow, each alone, around the preset clip-tiny with a small batch."`
-	JSON      bool    `name:"json" help:"Print one JSON object."`
+	Config    string       `xor:"config" help:"Preset (${presets}) or a JSON file; tiny without it."`
+	BatchSize int          `xor:"batch" help:"Samples in a step, instead of the config's."`
+	Lengths   string       `xor:"lengths" help:"JSON histogram of the lengths that texts have, instead of full length." placeholder:"FILE"`
+	Seconds   float64      `help:"How long to measure: 20 without it, 2 for each row of a table."`
+	Threads   int          `xor:"threads" help:"Threads to compute with; 0 takes one for each processor."`
+	MaxMemory command.Size `help:"Bound of the resident memory: ${size_help}" placeholder:"SIZE"`
+	Table     bool         `xor:"config,batch,lengths,threads" help:"What a step costs as width, layers, tokens, batch, threads and unique layers grow, each alone, around the preset clip-tiny with a small batch."`
+	JSON      bool         `name:"json" help:"Print one JSON object."`
 }
 
 func (c *benchCmd) Help() string {
@@ -40,7 +41,7 @@ func (c *benchCmd) Run(e *command.Env) error {
 	if c.BatchSize > 0 {
 		settings.Batch = c.BatchSize
 	}
-	o := train.BenchOptions{Threads: c.Threads, Seconds: cmp.Or(c.Seconds, 20)}
+	o := train.BenchOptions{Threads: c.Threads, Seconds: cmp.Or(c.Seconds, 20), MaxMemory: c.MaxMemory.MB()}
 	if c.Lengths != "" {
 		if o.Lengths, err = train.ReadLengths(c.Lengths); err != nil {
 			return err
@@ -55,10 +56,10 @@ func (c *benchCmd) Run(e *command.Env) error {
 	}
 	fmt.Fprintf(e.Stdout, "%s, batch %d on %s: %.1f samples/s, %.0f tokens/s, %.1f GFLOP/s\n"+
 		"step %.1f ms (forward %.1f, backward %.1f, optimizer %.1f), median of %d\n"+
-		"%.0f bytes in %.0f allocations a step; peak memory %.0f MB\n",
+		"%.0f bytes in %.0f allocations a step; peak memory %.0f MB; %d blocks are computed again\n",
 		c.Config, r.Batch, r.Device, r.SamplesPerS, r.TokensPerS, r.GFLOPS,
 		1e3*r.StepS, 1e3*r.ForwardS, 1e3*r.BackwardS, 1e3*r.OptimizerS, r.Steps,
-		r.AllocBytes, r.Allocs, r.PeakRSSMB)
+		r.AllocBytes, r.Allocs, r.PeakRSSMB, r.Recomputed)
 	return nil
 }
 

@@ -32,10 +32,11 @@ var program = command.Program{
 		"  mmtrain eval --model runs/demo --data demo:#test\n" +
 		"  mmtrain inspect --model base",
 	Vars: map[string]string{
-		"presets": strings.Join(configs.Names(), ", "),
-		"langs":   strings.Join(emoji.DefaultLangs, ","),
-		"vendors": strings.Join(emoji.DefaultVendors, ","),
-		"voices":  strings.Join(emoji.DefaultVoices, ","),
+		"size_help": command.SizeHelp + ". Blocks are computed again in the backward pass where it is needed: the same bits in less memory and more time.",
+		"presets":   strings.Join(configs.Names(), ", "),
+		"langs":     strings.Join(emoji.DefaultLangs, ","),
+		"vendors":   strings.Join(emoji.DefaultVendors, ","),
+		"voices":    strings.Join(emoji.DefaultVoices, ","),
 	},
 }
 

@@ -12,25 +12,26 @@ import (
 )
 
 type trainCmd struct {
-	Config    string   `required:"" help:"Preset (${presets}) or a JSON file."`
-	TrainData string   `required:"" help:"Training data: demo:, a manifest, or a folder with manifest.tsv; SRC#SPLIT picks a split." placeholder:"SRC"`
-	ValData   string   `help:"Data to choose the best checkpoint by." placeholder:"SRC"`
-	Logs      string   `default:"logs" help:"Folder of runs."`
-	Name      string   `required:"" help:"Name of the run; its folder is LOGS/NAME."`
-	Resume    string   `help:"\"latest\": go on from the run's last checkpoint, bit for bit." enum:"latest," default:""`
-	MaxSteps  int      `help:"Stop after this step; the schedule stays the config's."`
-	Steps     *int     `help:"Length of the schedule, instead of the config's."`
-	Epochs    *float64 `help:"Length of the schedule in passes over the data, instead of steps."`
-	BatchSize *int     `help:"Samples in a forward pass, instead of the config's."`
-	AccumFreq *int     `help:"Forward passes in a step, instead of the config's."`
-	LR        *float64 `name:"lr" help:"Peak learning rate, instead of the config's."`
-	WD        *float64 `name:"wd" help:"Weight decay, instead of the config's."`
-	Seed      *uint64  `help:"Seed of first values, order and augmentation, instead of the config's."`
-	SaveEvery *int     `help:"Steps between checkpoints."`
-	EvalEvery *int     `help:"Steps between evaluations on --val-data."`
-	MaxBad    float64  `default:"0.01" help:"Share of values that may be unreadable before the run stops."`
-	Threads   int      `help:"Threads to compute with; 0 takes one for each processor."`
-	JSON      bool     `name:"json" help:"Print the result as one JSON object."`
+	Config    string       `required:"" help:"Preset (${presets}) or a JSON file."`
+	TrainData string       `required:"" help:"Training data: demo:, a manifest, or a folder with manifest.tsv; SRC#SPLIT picks a split." placeholder:"SRC"`
+	ValData   string       `help:"Data to choose the best checkpoint by." placeholder:"SRC"`
+	Logs      string       `default:"logs" help:"Folder of runs."`
+	Name      string       `required:"" help:"Name of the run; its folder is LOGS/NAME."`
+	Resume    string       `help:"\"latest\": go on from the run's last checkpoint, bit for bit." enum:"latest," default:""`
+	MaxSteps  int          `help:"Stop after this step; the schedule stays the config's."`
+	Steps     *int         `help:"Length of the schedule, instead of the config's."`
+	Epochs    *float64     `help:"Length of the schedule in passes over the data, instead of steps."`
+	BatchSize *int         `help:"Samples in a forward pass, instead of the config's."`
+	AccumFreq *int         `help:"Forward passes in a step, instead of the config's."`
+	LR        *float64     `name:"lr" help:"Peak learning rate, instead of the config's."`
+	WD        *float64     `name:"wd" help:"Weight decay, instead of the config's."`
+	Seed      *uint64      `help:"Seed of first values, order and augmentation, instead of the config's."`
+	SaveEvery *int         `help:"Steps between checkpoints."`
+	EvalEvery *int         `help:"Steps between evaluations on --val-data."`
+	MaxBad    float64      `default:"0.01" help:"Share of values that may be unreadable before the run stops."`
+	MaxMemory command.Size `help:"Bound of the resident memory: ${size_help}" placeholder:"SIZE"`
+	Threads   int          `help:"Threads to compute with; 0 takes one for each processor."`
+	JSON      bool         `name:"json" help:"Print the result as one JSON object."`
 }
 
 func (c *trainCmd) Run(e *command.Env) error {
@@ -68,7 +69,7 @@ func (c *trainCmd) Run(e *command.Env) error {
 	res, err := train.Run(e.Ctx, train.Options{
 		Name: c.Config, Config: cfg, Settings: settings, Train: src, Val: val,
 		Dir: filepath.Join(c.Logs, c.Name), Resume: c.Resume != "",
-		MaxSteps: c.MaxSteps, MaxBad: c.MaxBad, Threads: c.Threads, Out: e.Stderr,
+		MaxSteps: c.MaxSteps, MaxBad: c.MaxBad, MaxMemory: c.MaxMemory.MB(), Threads: c.Threads, Out: e.Stderr,
 	})
 	if err != nil {
 		return err

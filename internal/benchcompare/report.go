@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/onetrunk/onetrunk/internal/benchcompare/measure"
+	"github.com/onetrunk/onetrunk/internal/measure"
 )
 
 // report is all that was measured.
