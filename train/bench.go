@@ -52,15 +52,10 @@ type BenchResult struct {
 	Recomputed int `json:"recomputed_blocks,omitempty"`
 }
 
-// Bench times training steps on synthetic samples of which each has all
+// TimeSteps times training steps on synthetic samples of which each has all
 // modalities. The same batch is used each step: data loading is not part of
 // it.
-func Bench(ctx context.Context, cfg model.Config, s Settings, threads int, seconds float64) (BenchResult, error) {
-	return BenchWith(ctx, cfg, s, BenchOptions{Threads: threads, Seconds: seconds})
-}
-
-// BenchWith is Bench with options.
-func BenchWith(ctx context.Context, cfg model.Config, s Settings, o BenchOptions) (BenchResult, error) {
+func TimeSteps(ctx context.Context, cfg model.Config, s Settings, o BenchOptions) (BenchResult, error) {
 	processors, err := cfg.OpenProcessors("")
 	if err != nil {
 		return BenchResult{}, err

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"testing"
 
 	"github.com/onetrunk/onetrunk/configs"
@@ -32,4 +33,9 @@ func BenchmarkStep(b *testing.B) {
 		b.ReportMetric(r.Allocs, "allocs/step")
 		b.ReportMetric(r.SamplesPerS, "samples/s")
 	}
+}
+
+// Bench times steps at full length.
+func Bench(ctx context.Context, cfg model.Config, s Settings, threads int, seconds float64) (BenchResult, error) {
+	return TimeSteps(ctx, cfg, s, BenchOptions{Threads: threads, Seconds: seconds})
 }

@@ -15,8 +15,8 @@ type benchCmd struct {
 	Lengths   string       `xor:"lengths" help:"JSON histogram of the lengths that texts have, instead of full length." placeholder:"FILE"`
 	Seconds   float64      `help:"How long to measure: 20 without it, 2 for each row of a table."`
 	Threads   int          `xor:"threads" help:"Threads to compute with; 0 takes one for each processor."`
-	MaxMemory command.Size `help:"Bound of the resident memory: ${size_help}" placeholder:"SIZE"`
-	Table     bool         `xor:"config,batch,lengths,threads" help:"What a step costs as width, layers, tokens, batch, threads and unique layers grow, each alone, around the preset clip-tiny with a small batch."`
+	MaxMemory command.Size `xor:"memory" help:"Bound of the resident memory: ${size_help}" placeholder:"SIZE"`
+	Table     bool         `xor:"config,batch,lengths,threads,memory" help:"What a step costs as width, layers, tokens, batch, threads and unique layers grow, each alone, around the preset clip-tiny with a small batch."`
 	JSON      bool         `name:"json" help:"Print one JSON object."`
 }
 
@@ -47,7 +47,7 @@ func (c *benchCmd) Run(e *command.Env) error {
 			return err
 		}
 	}
-	r, err := train.BenchWith(e.Ctx, cfg, settings, o)
+	r, err := train.TimeSteps(e.Ctx, cfg, settings, o)
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Config, err)
 	}
