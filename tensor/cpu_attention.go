@@ -16,12 +16,15 @@ import (
 const (
 	queryBlock = 96
 	keyBlock   = 256
+	// keyStride is the distance of rows of probabilities: with a power of two
+	// they would be in each other's way in the first cache.
+	keyStride = keyBlock + 8
 )
 
 // attentionScratch is what one worker needs.
 type attentionScratch struct {
-	p, dp        [queryBlock * keyBlock]float32 // probabilities and their gradient
-	top, sum     [queryBlock]float32            // of the softmax so far, or dy.y
+	p, dp        [queryBlock * keyStride]float32 // probabilities and their gradient
+	top, sum     [queryBlock]float32             // of the softmax so far, or dy.y
 	kt, v, vt, k gemm.Panels
 	dy, q        gemm.Panels
 }
@@ -106,11 +109,11 @@ func (d *cpu) Attention(y, lse, qkv *Tensor, spans []Span, heads int) {
 				s.kt.Pack(n, hd, from(k, k0).T())
 				s.v.Pack(hd, n, from(v, k0))
 			}
-			s.kt.Mul(i1-i0, n, hd, from(q, i0), s.p[:], keyBlock, false, true)
+			s.kt.Mul(i1-i0, n, hd, from(q, i0), s.p[:], keyStride, false, true)
 			for i := i0; i < i1; i++ {
 				r := i - i0
 				m := seen(span, i, k0, k1)
-				p := s.p[r*keyBlock : r*keyBlock+n]
+				p := s.p[r*keyStride : r*keyStride+n]
 				top := scale * vec.Max(p[:m])
 				if k0 > 0 && m == 0 {
 					clear(p)
@@ -128,7 +131,7 @@ func (d *cpu) Attention(y, lse, qkv *Tensor, spans []Span, heads int) {
 				}
 				s.top[r], s.sum[r] = top, sum
 			}
-			s.v.Mul(i1-i0, hd, n, gemm.Matrix{Data: s.p[:], Stride: keyBlock}, from(out, i0).Data, out.Stride, k0 > 0, false)
+			s.v.Mul(i1-i0, hd, n, gemm.Matrix{Data: s.p[:], Stride: keyStride}, from(out, i0).Data, out.Stride, k0 > 0, false)
 			if k1 < seen(span, i1-1, 0, span.Len) {
 				return
 			}
@@ -173,15 +176,15 @@ func (d *cpu) AttentionGrad(dqkv, dy, y, lse, qkv *Tensor, spans []Span, heads i
 				s.dy.Pack(hd, i1-i0, from(dout, i0))
 				s.q.Pack(hd, i1-i0, from(q, i0))
 			}
-			s.kt.Mul(i1-i0, n, hd, from(q, i0), s.p[:], keyBlock, false, true)
-			s.vt.Mul(i1-i0, n, hd, from(dout, i0), s.dp[:], keyBlock, false, true)
+			s.kt.Mul(i1-i0, n, hd, from(q, i0), s.p[:], keyStride, false, true)
+			s.vt.Mul(i1-i0, n, hd, from(dout, i0), s.dp[:], keyStride, false, true)
 			for i := i0; i < i1; i++ {
 				r := i - i0
 				if k0 == 0 {
 					s.sum[r] = vec.Dot(out.Data[i*out.Stride:i*out.Stride+hd], dout.Data[i*dout.Stride:i*dout.Stride+hd])
 				}
 				m := seen(span, i, k0, k1)
-				p, dp := s.p[r*keyBlock:r*keyBlock+n], s.dp[r*keyBlock:r*keyBlock+n]
+				p, dp := s.p[r*keyStride:r*keyStride+n], s.dp[r*keyStride:r*keyStride+n]
 				vec.ExpMinus(p[:m], p[:m], scale, row(lse, span.Start+i)[head])
 				vec.SoftmaxGradAt(dp[:m], p[:m], dp[:m], scale, s.sum[r])
 				clear(p[m:])
@@ -189,7 +192,7 @@ func (d *cpu) AttentionGrad(dqkv, dy, y, lse, qkv *Tensor, spans []Span, heads i
 			}
 			// Keys that no block of queries before has seen get their first
 			// gradient here.
-			p, dp := gemm.Matrix{Data: s.p[:], Stride: keyBlock}, gemm.Matrix{Data: s.dp[:], Stride: keyBlock}
+			p, dp := gemm.Matrix{Data: s.p[:], Stride: keyStride}, gemm.Matrix{Data: s.dp[:], Stride: keyStride}
 			add := func(lo, hi int, acc bool) {
 				if lo < hi {
 					at := func(m gemm.Matrix) gemm.Matrix { m.Data = m.Data[lo-k0:]; return m.T() }

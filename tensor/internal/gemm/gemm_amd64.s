@@ -2085,14 +2085,13 @@ store:
 // func copyPanels16AVX2(k int, panels int, src *float32, stride int, dst *float32)
 // Requires: AVX
 TEXT ·copyPanels16AVX2(SB), NOSPLIT, $0-40
-	MOVQ k+0(FP), AX
-	MOVQ panels+8(FP), CX
-	MOVQ src+16(FP), DX
-	MOVQ stride+24(FP), BX
-	MOVQ dst+32(FP), SI
-	SHLQ $0x02, BX
-	MOVQ AX, DI
-	SHLQ $0x06, DI
+	MOVQ   k+0(FP), AX
+	MOVQ   panels+8(FP), CX
+	MOVQ   src+16(FP), DX
+	MOVQ   stride+24(FP), BX
+	MOVQ   dst+32(FP), SI
+	SHLQ   $0x02, BX
+	IMUL3Q $0x40, AX, DI
 
 row:
 	SUBQ $0x01, AX
@@ -2118,17 +2117,53 @@ end:
 	VZEROUPPER
 	RET
 
+// func copyPanels24AVX2(k int, panels int, src *float32, stride int, dst *float32)
+// Requires: AVX
+TEXT ·copyPanels24AVX2(SB), NOSPLIT, $0-40
+	MOVQ   k+0(FP), AX
+	MOVQ   panels+8(FP), CX
+	MOVQ   src+16(FP), DX
+	MOVQ   stride+24(FP), BX
+	MOVQ   dst+32(FP), SI
+	SHLQ   $0x02, BX
+	IMUL3Q $0x60, AX, DI
+
+row:
+	SUBQ $0x01, AX
+	JLT  end
+	MOVQ DX, R8
+	MOVQ SI, R9
+	MOVQ CX, R10
+
+panel:
+	VMOVUPS (R8), Y0
+	VMOVUPS 32(R8), Y1
+	VMOVUPS 64(R8), Y2
+	VMOVUPS Y0, (R9)
+	VMOVUPS Y1, 32(R9)
+	VMOVUPS Y2, 64(R9)
+	ADDQ    $0x60, R8
+	ADDQ    DI, R9
+	SUBQ    $0x01, R10
+	JG      panel
+	ADDQ    BX, DX
+	ADDQ    $0x60, SI
+	JMP     row
+
+end:
+	VZEROUPPER
+	RET
+
 // func copyPanels32AVX2(k int, panels int, src *float32, stride int, dst *float32)
 // Requires: AVX
 TEXT ·copyPanels32AVX2(SB), NOSPLIT, $0-40
-	MOVQ k+0(FP), AX
-	MOVQ panels+8(FP), CX
-	MOVQ src+16(FP), DX
-	MOVQ stride+24(FP), BX
-	MOVQ dst+32(FP), SI
-	SHLQ $0x02, BX
-	MOVQ AX, DI
-	SHLQ $0x07, DI
+	MOVQ   k+0(FP), AX
+	MOVQ   panels+8(FP), CX
+	MOVQ   src+16(FP), DX
+	MOVQ   stride+24(FP), BX
+	MOVQ   dst+32(FP), SI
+	SHLQ   $0x02, BX
+	IMUL3Q $0x80, AX, DI
 
 row:
 	SUBQ $0x01, AX

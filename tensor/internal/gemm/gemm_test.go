@@ -303,10 +303,16 @@ func TestKernelsEqualTheirTwins(t *testing.T) {
 			}
 			got, want := make([]float32, 3*kern.nr*k+1), make([]float32, 3*kern.nr*k+1)
 			if k > 0 {
-				src := values(k * (3*kern.nr + 1))
+				src := values(k*(3*kern.nr+1) + 2*columnGroup)
 				kern.copyPanels(k, 3, &src[0], 3*kern.nr+1, &got[0])
 				copyPanelsGo(kern.nr, k, 3, &src[0], 3*kern.nr+1, &want[0])
 				check(fmt.Sprintf("%s copyPanels: k %d", kern.name, k), got, want)
+				if kern.copyColumns != nil {
+					got, want := make([]float32, 2*columnGroup*k+1), make([]float32, 2*columnGroup*k+1)
+					kern.copyColumns(k, 2, &src[0], 3*kern.nr+1, &got[0])
+					copyPanelsGo(columnGroup, k, 2, &src[0], 3*kern.nr+1, &want[0])
+					check(fmt.Sprintf("%s copyColumns: k %d", kern.name, k), got, want)
+				}
 			}
 		}
 	}

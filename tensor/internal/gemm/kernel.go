@@ -14,15 +14,21 @@ type kernel struct {
 	// tile, if not nil, stands for both: it multiplies one slab of A, element
 	// (i, p) being a[p*mr+i].
 	tile func(k int, a, b, c *float32, ldc int, acc int)
-	// transpose8 is transpose8Go, copyPanels is copyPanelsGo for panels of nr.
-	transpose8 func(n8 int, src *float32, stride int, dst *float32, step int)
-	copyPanels func(k, panels int, src *float32, stride int, dst *float32)
+	// transpose8 is transpose8Go. copyPanels is copyPanelsGo for panels of nr,
+	// copyColumns for the groups in which columns of A are copied together.
+	transpose8  func(n8 int, src *float32, stride int, dst *float32, step int)
+	copyPanels  func(k, panels int, src *float32, stride int, dst *float32)
+	copyColumns func(k, panels int, src *float32, stride int, dst *float32)
 }
 
 var generic = kernel{
 	name: "go", mr: goRows, nr: goColumns, rows: rowsGo, columns: columnsGo,
-	transpose8: transpose8Go, copyPanels: func(k, panels int, src *float32, stride int, dst *float32) {
+	transpose8: transpose8Go,
+	copyPanels: func(k, panels int, src *float32, stride int, dst *float32) {
 		copyPanelsGo(goColumns, k, panels, src, stride, dst)
+	},
+	copyColumns: func(k, panels int, src *float32, stride int, dst *float32) {
+		copyPanelsGo(columnGroup, k, panels, src, stride, dst)
 	},
 }
 
@@ -53,17 +59,24 @@ func (s *scratch) multiply(a block, panel, c []float32, ldc, cols int, acc bool)
 		s.tiles(a, panel, c, ldc, cols, acc)
 		return
 	}
-	f := use.rows
+	to, ld := c, ldc
+	if cols < nr {
+		to, ld, add = grow(&s.tile, a.rows*nr), nr, 0
+	}
 	if a.byColumns {
-		f = use.columns
+		for i := 0; i < a.rows; i += a.group {
+			rows, stride := a.group, a.stride
+			if i+rows > a.rows {
+				rows, stride = a.rows-i, a.rows-i
+			}
+			use.columns(rows, a.k, at(a.data, i*a.k), stride, at(panel, 0), &to[i*ld], ld, add)
+		}
+	} else {
+		use.rows(a.rows, a.k, at(a.data, 0), a.stride, at(panel, 0), &to[0], ld, add)
 	}
-	if cols == nr {
-		f(a.rows, a.k, at(a.data, 0), a.stride, at(panel, 0), &c[0], ldc, add)
-		return
+	if cols < nr {
+		copyTile(c, ldc, to, nr, a.rows, cols, acc)
 	}
-	tile := grow(&s.tile, a.rows*nr)
-	f(a.rows, a.k, at(a.data, 0), a.stride, at(panel, 0), &tile[0], nr, 0)
-	copyTile(c, ldc, tile, nr, a.rows, cols, acc)
 }
 
 // tiles is multiply for a kernel that takes A in slabs.

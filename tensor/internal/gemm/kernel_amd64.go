@@ -7,7 +7,7 @@ import "golang.org/x/sys/cpu"
 var (
 	avx2 = kernel{
 		name: "avx2", mr: 6, nr: 16, rows: rowsAVX2, columns: columnsAVX2,
-		transpose8: transpose8AVX2, copyPanels: copyPanels16AVX2,
+		transpose8: transpose8AVX2, copyPanels: copyPanels16AVX2, copyColumns: copyPanels24AVX2,
 	}
 	avx512 = kernel{
 		name: "avx512", mr: 12, nr: 32, tile: tileAVX512,

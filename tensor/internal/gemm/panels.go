@@ -26,7 +26,7 @@ func (b *Panels) Mul(m, n, k int, a Matrix, c []float32, ldc int, acc, padded bo
 		return
 	}
 	nr := use.nr
-	block := block{rows: m, k: k, data: a.Data, stride: a.Stride, byColumns: a.Trans}
+	block := block{rows: m, k: k, data: a.Data, stride: a.Stride, byColumns: a.Trans, group: m}
 	if use.tile != nil {
 		block = b.s.slabs(a, 0, m, 0, k)
 	}

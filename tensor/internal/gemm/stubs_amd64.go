@@ -16,6 +16,9 @@ func tileAVX512(k int, a *float32, b *float32, c *float32, ldc int, acc int)
 // copyPanels16AVX2 is copyPanelsGo for panels of 16.
 func copyPanels16AVX2(k int, panels int, src *float32, stride int, dst *float32)
 
+// copyPanels24AVX2 is copyPanelsGo for panels of 24.
+func copyPanels24AVX2(k int, panels int, src *float32, stride int, dst *float32)
+
 // copyPanels32AVX2 is copyPanelsGo for panels of 32.
 func copyPanels32AVX2(k int, panels int, src *float32, stride int, dst *float32)
 

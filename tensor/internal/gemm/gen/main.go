@@ -15,6 +15,7 @@ func main() {
 	panel("columnsAVX2", byColumn)
 	tile("tileAVX512", 12, 64)
 	copyPanels("copyPanels16AVX2", 16)
+	copyPanels("copyPanels24AVX2", 24)
 	copyPanels("copyPanels32AVX2", 32)
 	transpose()
 	peak("peakAVX2", YMM)

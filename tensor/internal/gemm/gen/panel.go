@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"math/bits"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -176,8 +175,7 @@ func copyPanels(name string, nr int) {
 	dst := Load(Param("dst"), GP64())
 	SHLQ(Imm(2), stride)
 	next := GP64() // bytes from a panel to the next
-	MOVQ(k, next)
-	SHLQ(Imm(uint64(bits.Len(uint(4*nr))-1)), next)
+	IMUL3Q(Imm(uint64(4*nr)), k, next)
 	from, to, q := GP64(), GP64(), GP64()
 	Label("row")
 	SUBQ(Imm(1), k)
