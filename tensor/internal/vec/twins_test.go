@@ -9,7 +9,9 @@ import (
 	"testing"
 )
 
-var lengths = []int{0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 100, 1000}
+// lengths leave every rest of a vector, and every number of vectors before it
+// that kernels have.
+var lengths = []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 22, 23, 24, 25, 31, 32, 33, 50, 64, 77, 100, 197, 1000}
 
 var (
 	nan = float32(math.NaN())

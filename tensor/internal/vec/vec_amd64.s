@@ -25,14 +25,15 @@ GLOBL masks<>(SB), RODATA|NOPTR, $64
 // func addAVX2(dst *float32, a *float32, b *float32, n int)
 // Requires: AVX
 TEXT ·addAVX2(SB), NOSPLIT, $0-32
-	MOVQ dst+0(FP), AX
-	MOVQ a+8(FP), CX
-	MOVQ b+16(FP), DX
-	MOVQ n+24(FP), BX
-
-wide:
+	MOVQ    dst+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    n+24(FP), BX
 	SUBQ    $0x20, BX
-	JLT     narrow
+	JLT     rest
+	PCALIGN $0x20
+
+whole:
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VADDPS  Y0, Y1, Y1
@@ -52,35 +53,194 @@ wide:
 	ADDQ    $0x80, AX
 	ADDQ    $0x80, CX
 	ADDQ    $0x80, DX
-	JMP     wide
-
-narrow:
-	ADDQ $0x20, BX
-
-eight:
-	SUBQ    $0x08, BX
-	JLT     rest
-	VMOVUPS (CX), Y0
-	VMOVUPS (DX), Y1
-	VADDPS  Y0, Y1, Y1
-	VMOVUPS Y1, (AX)
-	ADDQ    $0x20, AX
-	ADDQ    $0x20, CX
-	ADDQ    $0x20, DX
-	JMP     eight
+	SUBQ    $0x20, BX
+	JGE     whole
 
 rest:
-	ADDQ       $0x08, BX
+	ADDQ       $0x20, BX
 	JZ         done
+	CMPQ       BX, $0x08
+	JGT        rest2
 	LEAQ       masks<>+32(SB), SI
-	SHLQ       $0x02, BX
-	SUBQ       BX, SI
+	MOVQ       BX, DI
+	SHLQ       $0x02, DI
+	SUBQ       DI, SI
 	VMOVUPS    (SI), Y0
-	VMASKMOVPS (CX), Y0, Y1
-	VMASKMOVPS (DX), Y0, Y2
-	VADDPS     Y1, Y2, Y2
-	VMASKMOVPS Y2, Y0, (AX)
+	VMASKMOVPS (CX), Y0, Y0
+	VMOVUPS    (SI), Y1
+	VMASKMOVPS (DX), Y1, Y1
+	VADDPS     Y0, Y1, Y1
+	LEAQ       (AX), AX
+	CMPQ       BX, $0x08
+	JNE        store1part4
+	VMOVUPS    Y1, (AX)
+	JMP        store1part0
 
+store1part4:
+	TESTQ        $0x00000004, BX
+	JZ           store1part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store1part2:
+	TESTQ    $0x00000002, BX
+	JZ       store1part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store1part1:
+	TESTQ  $0x00000001, BX
+	JZ     store1part0
+	VMOVSS X1, (AX)
+
+store1part0:
+	JMP done
+
+rest2:
+	CMPQ       BX, $0x10
+	JGT        rest3
+	SUBQ       $0x08, BX
+	LEAQ       masks<>+32(SB), SI
+	MOVQ       BX, DI
+	SHLQ       $0x02, DI
+	SUBQ       DI, SI
+	VMOVUPS    (CX), Y0
+	VMOVUPS    (DX), Y1
+	VADDPS     Y0, Y1, Y1
+	VMOVUPS    Y1, (AX)
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 32(CX), Y0, Y0
+	VMOVUPS    (SI), Y1
+	VMASKMOVPS 32(DX), Y1, Y1
+	VADDPS     Y0, Y1, Y1
+	LEAQ       32(AX), AX
+	CMPQ       BX, $0x08
+	JNE        store2part4
+	VMOVUPS    Y1, (AX)
+	JMP        store2part0
+
+store2part4:
+	TESTQ        $0x00000004, BX
+	JZ           store2part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store2part2:
+	TESTQ    $0x00000002, BX
+	JZ       store2part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store2part1:
+	TESTQ  $0x00000001, BX
+	JZ     store2part0
+	VMOVSS X1, (AX)
+
+store2part0:
+	JMP done
+
+rest3:
+	CMPQ       BX, $0x18
+	JGT        rest4
+	SUBQ       $0x10, BX
+	LEAQ       masks<>+32(SB), SI
+	MOVQ       BX, DI
+	SHLQ       $0x02, DI
+	SUBQ       DI, SI
+	VMOVUPS    (CX), Y0
+	VMOVUPS    (DX), Y1
+	VADDPS     Y0, Y1, Y1
+	VMOVUPS    Y1, (AX)
+	VMOVUPS    32(CX), Y0
+	VMOVUPS    32(DX), Y1
+	VADDPS     Y0, Y1, Y1
+	VMOVUPS    Y1, 32(AX)
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 64(CX), Y0, Y0
+	VMOVUPS    (SI), Y1
+	VMASKMOVPS 64(DX), Y1, Y1
+	VADDPS     Y0, Y1, Y1
+	LEAQ       64(AX), AX
+	CMPQ       BX, $0x08
+	JNE        store3part4
+	VMOVUPS    Y1, (AX)
+	JMP        store3part0
+
+store3part4:
+	TESTQ        $0x00000004, BX
+	JZ           store3part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store3part2:
+	TESTQ    $0x00000002, BX
+	JZ       store3part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store3part1:
+	TESTQ  $0x00000001, BX
+	JZ     store3part0
+	VMOVSS X1, (AX)
+
+store3part0:
+	JMP done
+
+rest4:
+	SUBQ       $0x18, BX
+	LEAQ       masks<>+32(SB), SI
+	MOVQ       BX, DI
+	SHLQ       $0x02, DI
+	SUBQ       DI, SI
+	VMOVUPS    (CX), Y0
+	VMOVUPS    (DX), Y1
+	VADDPS     Y0, Y1, Y1
+	VMOVUPS    Y1, (AX)
+	VMOVUPS    32(CX), Y0
+	VMOVUPS    32(DX), Y1
+	VADDPS     Y0, Y1, Y1
+	VMOVUPS    Y1, 32(AX)
+	VMOVUPS    64(CX), Y0
+	VMOVUPS    64(DX), Y1
+	VADDPS     Y0, Y1, Y1
+	VMOVUPS    Y1, 64(AX)
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 96(CX), Y0, Y0
+	VMOVUPS    (SI), Y1
+	VMASKMOVPS 96(DX), Y1, Y1
+	VADDPS     Y0, Y1, Y1
+	LEAQ       96(AX), AX
+	CMPQ       BX, $0x08
+	JNE        store4part4
+	VMOVUPS    Y1, (AX)
+	JMP        store4part0
+
+store4part4:
+	TESTQ        $0x00000004, BX
+	JZ           store4part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store4part2:
+	TESTQ    $0x00000002, BX
+	JZ       store4part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store4part1:
+	TESTQ  $0x00000001, BX
+	JZ     store4part0
+	VMOVSS X1, (AX)
+
+store4part0:
 done:
 	VZEROUPPER
 	RET
@@ -92,10 +252,11 @@ TEXT ·axpyAVX2(SB), NOSPLIT, $0-32
 	MOVQ         x+8(FP), AX
 	MOVQ         y+16(FP), CX
 	MOVQ         n+24(FP), DX
+	SUBQ         $0x20, DX
+	JLT          rest
+	PCALIGN      $0x20
 
-wide:
-	SUBQ        $0x20, DX
-	JLT         narrow
+whole:
 	VMOVUPS     (AX), Y1
 	VMOVUPS     (CX), Y2
 	VFMADD231PS Y1, Y0, Y2
@@ -114,34 +275,194 @@ wide:
 	VMOVUPS     Y2, 96(CX)
 	ADDQ        $0x80, AX
 	ADDQ        $0x80, CX
-	JMP         wide
+	SUBQ        $0x20, DX
+	JGE         whole
 
-narrow:
-	ADDQ $0x20, DX
+rest:
+	ADDQ        $0x20, DX
+	JZ          done
+	CMPQ        DX, $0x08
+	JGT         rest2
+	LEAQ        masks<>+32(SB), BX
+	MOVQ        DX, SI
+	SHLQ        $0x02, SI
+	SUBQ        SI, BX
+	VMOVUPS     (BX), Y1
+	VMASKMOVPS  (AX), Y1, Y1
+	VMOVUPS     (BX), Y2
+	VMASKMOVPS  (CX), Y2, Y2
+	VFMADD231PS Y1, Y0, Y2
+	LEAQ        (CX), AX
+	CMPQ        DX, $0x08
+	JNE         store5part4
+	VMOVUPS     Y2, (AX)
+	JMP         store5part0
 
-eight:
+store5part4:
+	TESTQ        $0x00000004, DX
+	JZ           store5part2
+	VMOVUPS      X2, (AX)
+	VEXTRACTF128 $0x01, Y2, X2
+	ADDQ         $0x10, AX
+
+store5part2:
+	TESTQ    $0x00000002, DX
+	JZ       store5part1
+	VMOVLPS  X2, (AX)
+	VMOVHLPS X2, X2, X2
+	ADDQ     $0x08, AX
+
+store5part1:
+	TESTQ  $0x00000001, DX
+	JZ     store5part0
+	VMOVSS X2, (AX)
+
+store5part0:
+	JMP done
+
+rest2:
+	CMPQ        DX, $0x10
+	JGT         rest3
 	SUBQ        $0x08, DX
-	JLT         rest
+	LEAQ        masks<>+32(SB), BX
+	MOVQ        DX, SI
+	SHLQ        $0x02, SI
+	SUBQ        SI, BX
 	VMOVUPS     (AX), Y1
 	VMOVUPS     (CX), Y2
 	VFMADD231PS Y1, Y0, Y2
 	VMOVUPS     Y2, (CX)
-	ADDQ        $0x20, AX
-	ADDQ        $0x20, CX
-	JMP         eight
-
-rest:
-	ADDQ        $0x08, DX
-	JZ          done
-	LEAQ        masks<>+32(SB), BX
-	SHLQ        $0x02, DX
-	SUBQ        DX, BX
 	VMOVUPS     (BX), Y1
-	VMASKMOVPS  (AX), Y1, Y2
-	VMASKMOVPS  (CX), Y1, Y3
-	VFMADD231PS Y2, Y0, Y3
-	VMASKMOVPS  Y3, Y1, (CX)
+	VMASKMOVPS  32(AX), Y1, Y1
+	VMOVUPS     (BX), Y2
+	VMASKMOVPS  32(CX), Y2, Y2
+	VFMADD231PS Y1, Y0, Y2
+	LEAQ        32(CX), AX
+	CMPQ        DX, $0x08
+	JNE         store6part4
+	VMOVUPS     Y2, (AX)
+	JMP         store6part0
 
+store6part4:
+	TESTQ        $0x00000004, DX
+	JZ           store6part2
+	VMOVUPS      X2, (AX)
+	VEXTRACTF128 $0x01, Y2, X2
+	ADDQ         $0x10, AX
+
+store6part2:
+	TESTQ    $0x00000002, DX
+	JZ       store6part1
+	VMOVLPS  X2, (AX)
+	VMOVHLPS X2, X2, X2
+	ADDQ     $0x08, AX
+
+store6part1:
+	TESTQ  $0x00000001, DX
+	JZ     store6part0
+	VMOVSS X2, (AX)
+
+store6part0:
+	JMP done
+
+rest3:
+	CMPQ        DX, $0x18
+	JGT         rest4
+	SUBQ        $0x10, DX
+	LEAQ        masks<>+32(SB), BX
+	MOVQ        DX, SI
+	SHLQ        $0x02, SI
+	SUBQ        SI, BX
+	VMOVUPS     (AX), Y1
+	VMOVUPS     (CX), Y2
+	VFMADD231PS Y1, Y0, Y2
+	VMOVUPS     Y2, (CX)
+	VMOVUPS     32(AX), Y1
+	VMOVUPS     32(CX), Y2
+	VFMADD231PS Y1, Y0, Y2
+	VMOVUPS     Y2, 32(CX)
+	VMOVUPS     (BX), Y1
+	VMASKMOVPS  64(AX), Y1, Y1
+	VMOVUPS     (BX), Y2
+	VMASKMOVPS  64(CX), Y2, Y2
+	VFMADD231PS Y1, Y0, Y2
+	LEAQ        64(CX), AX
+	CMPQ        DX, $0x08
+	JNE         store7part4
+	VMOVUPS     Y2, (AX)
+	JMP         store7part0
+
+store7part4:
+	TESTQ        $0x00000004, DX
+	JZ           store7part2
+	VMOVUPS      X2, (AX)
+	VEXTRACTF128 $0x01, Y2, X2
+	ADDQ         $0x10, AX
+
+store7part2:
+	TESTQ    $0x00000002, DX
+	JZ       store7part1
+	VMOVLPS  X2, (AX)
+	VMOVHLPS X2, X2, X2
+	ADDQ     $0x08, AX
+
+store7part1:
+	TESTQ  $0x00000001, DX
+	JZ     store7part0
+	VMOVSS X2, (AX)
+
+store7part0:
+	JMP done
+
+rest4:
+	SUBQ        $0x18, DX
+	LEAQ        masks<>+32(SB), BX
+	MOVQ        DX, SI
+	SHLQ        $0x02, SI
+	SUBQ        SI, BX
+	VMOVUPS     (AX), Y1
+	VMOVUPS     (CX), Y2
+	VFMADD231PS Y1, Y0, Y2
+	VMOVUPS     Y2, (CX)
+	VMOVUPS     32(AX), Y1
+	VMOVUPS     32(CX), Y2
+	VFMADD231PS Y1, Y0, Y2
+	VMOVUPS     Y2, 32(CX)
+	VMOVUPS     64(AX), Y1
+	VMOVUPS     64(CX), Y2
+	VFMADD231PS Y1, Y0, Y2
+	VMOVUPS     Y2, 64(CX)
+	VMOVUPS     (BX), Y1
+	VMASKMOVPS  96(AX), Y1, Y1
+	VMOVUPS     (BX), Y2
+	VMASKMOVPS  96(CX), Y2, Y2
+	VFMADD231PS Y1, Y0, Y2
+	LEAQ        96(CX), AX
+	CMPQ        DX, $0x08
+	JNE         store8part4
+	VMOVUPS     Y2, (AX)
+	JMP         store8part0
+
+store8part4:
+	TESTQ        $0x00000004, DX
+	JZ           store8part2
+	VMOVUPS      X2, (AX)
+	VEXTRACTF128 $0x01, Y2, X2
+	ADDQ         $0x10, AX
+
+store8part2:
+	TESTQ    $0x00000002, DX
+	JZ       store8part1
+	VMOVLPS  X2, (AX)
+	VMOVHLPS X2, X2, X2
+	ADDQ     $0x08, AX
+
+store8part1:
+	TESTQ  $0x00000001, DX
+	JZ     store8part0
+	VMOVSS X2, (AX)
+
+store8part0:
 done:
 	VZEROUPPER
 	RET
@@ -152,10 +473,11 @@ TEXT ·scaleAVX2(SB), NOSPLIT, $0-24
 	VBROADCASTSS alpha+0(FP), Y0
 	MOVQ         x+8(FP), AX
 	MOVQ         n+16(FP), CX
+	SUBQ         $0x20, CX
+	JLT          rest
+	PCALIGN      $0x20
 
-wide:
-	SUBQ    $0x20, CX
-	JLT     narrow
+whole:
 	VMOVUPS (AX), Y1
 	VMULPS  Y0, Y1, Y1
 	VMOVUPS Y1, (AX)
@@ -169,31 +491,180 @@ wide:
 	VMULPS  Y0, Y1, Y1
 	VMOVUPS Y1, 96(AX)
 	ADDQ    $0x80, AX
-	JMP     wide
-
-narrow:
-	ADDQ $0x20, CX
-
-eight:
-	SUBQ    $0x08, CX
-	JLT     rest
-	VMOVUPS (AX), Y1
-	VMULPS  Y0, Y1, Y1
-	VMOVUPS Y1, (AX)
-	ADDQ    $0x20, AX
-	JMP     eight
+	SUBQ    $0x20, CX
+	JGE     whole
 
 rest:
-	ADDQ       $0x08, CX
+	ADDQ       $0x20, CX
 	JZ         done
+	CMPQ       CX, $0x08
+	JGT        rest2
 	LEAQ       masks<>+32(SB), DX
-	SHLQ       $0x02, CX
-	SUBQ       CX, DX
+	MOVQ       CX, BX
+	SHLQ       $0x02, BX
+	SUBQ       BX, DX
 	VMOVUPS    (DX), Y1
-	VMASKMOVPS (AX), Y1, Y2
-	VMULPS     Y0, Y2, Y2
-	VMASKMOVPS Y2, Y1, (AX)
+	VMASKMOVPS (AX), Y1, Y1
+	VMULPS     Y0, Y1, Y1
+	LEAQ       (AX), AX
+	CMPQ       CX, $0x08
+	JNE        store9part4
+	VMOVUPS    Y1, (AX)
+	JMP        store9part0
 
+store9part4:
+	TESTQ        $0x00000004, CX
+	JZ           store9part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store9part2:
+	TESTQ    $0x00000002, CX
+	JZ       store9part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store9part1:
+	TESTQ  $0x00000001, CX
+	JZ     store9part0
+	VMOVSS X1, (AX)
+
+store9part0:
+	JMP done
+
+rest2:
+	CMPQ       CX, $0x10
+	JGT        rest3
+	SUBQ       $0x08, CX
+	LEAQ       masks<>+32(SB), DX
+	MOVQ       CX, BX
+	SHLQ       $0x02, BX
+	SUBQ       BX, DX
+	VMOVUPS    (AX), Y1
+	VMULPS     Y0, Y1, Y1
+	VMOVUPS    Y1, (AX)
+	VMOVUPS    (DX), Y1
+	VMASKMOVPS 32(AX), Y1, Y1
+	VMULPS     Y0, Y1, Y1
+	LEAQ       32(AX), AX
+	CMPQ       CX, $0x08
+	JNE        store10part4
+	VMOVUPS    Y1, (AX)
+	JMP        store10part0
+
+store10part4:
+	TESTQ        $0x00000004, CX
+	JZ           store10part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store10part2:
+	TESTQ    $0x00000002, CX
+	JZ       store10part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store10part1:
+	TESTQ  $0x00000001, CX
+	JZ     store10part0
+	VMOVSS X1, (AX)
+
+store10part0:
+	JMP done
+
+rest3:
+	CMPQ       CX, $0x18
+	JGT        rest4
+	SUBQ       $0x10, CX
+	LEAQ       masks<>+32(SB), DX
+	MOVQ       CX, BX
+	SHLQ       $0x02, BX
+	SUBQ       BX, DX
+	VMOVUPS    (AX), Y1
+	VMULPS     Y0, Y1, Y1
+	VMOVUPS    Y1, (AX)
+	VMOVUPS    32(AX), Y1
+	VMULPS     Y0, Y1, Y1
+	VMOVUPS    Y1, 32(AX)
+	VMOVUPS    (DX), Y1
+	VMASKMOVPS 64(AX), Y1, Y1
+	VMULPS     Y0, Y1, Y1
+	LEAQ       64(AX), AX
+	CMPQ       CX, $0x08
+	JNE        store11part4
+	VMOVUPS    Y1, (AX)
+	JMP        store11part0
+
+store11part4:
+	TESTQ        $0x00000004, CX
+	JZ           store11part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store11part2:
+	TESTQ    $0x00000002, CX
+	JZ       store11part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store11part1:
+	TESTQ  $0x00000001, CX
+	JZ     store11part0
+	VMOVSS X1, (AX)
+
+store11part0:
+	JMP done
+
+rest4:
+	SUBQ       $0x18, CX
+	LEAQ       masks<>+32(SB), DX
+	MOVQ       CX, BX
+	SHLQ       $0x02, BX
+	SUBQ       BX, DX
+	VMOVUPS    (AX), Y1
+	VMULPS     Y0, Y1, Y1
+	VMOVUPS    Y1, (AX)
+	VMOVUPS    32(AX), Y1
+	VMULPS     Y0, Y1, Y1
+	VMOVUPS    Y1, 32(AX)
+	VMOVUPS    64(AX), Y1
+	VMULPS     Y0, Y1, Y1
+	VMOVUPS    Y1, 64(AX)
+	VMOVUPS    (DX), Y1
+	VMASKMOVPS 96(AX), Y1, Y1
+	VMULPS     Y0, Y1, Y1
+	LEAQ       96(AX), AX
+	CMPQ       CX, $0x08
+	JNE        store12part4
+	VMOVUPS    Y1, (AX)
+	JMP        store12part0
+
+store12part4:
+	TESTQ        $0x00000004, CX
+	JZ           store12part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store12part2:
+	TESTQ    $0x00000002, CX
+	JZ       store12part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store12part1:
+	TESTQ  $0x00000001, CX
+	JZ     store12part0
+	VMOVSS X1, (AX)
+
+store12part0:
 done:
 	VZEROUPPER
 	RET
@@ -201,55 +672,64 @@ done:
 // func dotAVX2(x *float32, y *float32, n int) float32
 // Requires: AVX, FMA3, SSE
 TEXT ·dotAVX2(SB), NOSPLIT, $0-28
-	MOVQ   x+0(FP), AX
-	MOVQ   y+8(FP), CX
-	MOVQ   n+16(FP), DX
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
+	MOVQ    x+0(FP), AX
+	MOVQ    y+8(FP), CX
+	MOVQ    n+16(FP), DX
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	SUBQ    $0x10, DX
+	JLT     rest
+	PCALIGN $0x20
 
-wide:
-	SUBQ        $0x10, DX
-	JLT         narrow
+whole:
 	VMOVUPS     (AX), Y2
-	VMOVUPS     (CX), Y3
-	VFMADD231PS Y2, Y3, Y0
-	VMOVUPS     32(AX), Y2
-	VMOVUPS     32(CX), Y3
-	VFMADD231PS Y2, Y3, Y1
+	VMOVUPS     32(AX), Y3
+	VMOVUPS     (CX), Y4
+	VMOVUPS     32(CX), Y5
+	VFMADD231PS Y2, Y4, Y0
+	VFMADD231PS Y3, Y5, Y1
 	ADDQ        $0x40, AX
 	ADDQ        $0x40, CX
-	JMP         wide
-
-narrow:
-	ADDQ $0x10, DX
-
-eight:
-	SUBQ        $0x08, DX
-	JLT         rest
-	VMOVUPS     (AX), Y2
-	VMOVUPS     (CX), Y3
-	VFMADD231PS Y2, Y3, Y0
-	ADDQ        $0x20, AX
-	ADDQ        $0x20, CX
-	JMP         eight
+	SUBQ        $0x10, DX
+	JGE         whole
 
 rest:
-	ADDQ        $0x08, DX
+	ADDQ        $0x10, DX
 	JZ          done
+	CMPQ        DX, $0x08
+	JGT         rest2
 	LEAQ        masks<>+32(SB), BX
 	SHLQ        $0x02, DX
 	SUBQ        DX, BX
 	VMOVUPS     (BX), Y2
-	VMASKMOVPS  (AX), Y2, Y3
-	VMASKMOVPS  (CX), Y2, Y2
-	VFMADD231PS Y3, Y2, Y0
+	VMASKMOVPS  (AX), Y2, Y2
+	VMOVUPS     (BX), Y3
+	VMASKMOVPS  (CX), Y3, Y3
+	VFMADD231PS Y2, Y3, Y0
+	JMP         done
+
+rest2:
+	SUBQ        $0x08, DX
+	LEAQ        masks<>+32(SB), BX
+	SHLQ        $0x02, DX
+	SUBQ        DX, BX
+	VMOVUPS     (AX), Y2
+	VMOVUPS     (BX), Y3
+	VMASKMOVPS  32(AX), Y3, Y3
+	VMOVUPS     (CX), Y4
+	VMOVUPS     (BX), Y5
+	VMASKMOVPS  32(CX), Y5, Y5
+	VFMADD231PS Y2, Y4, Y0
+	VFMADD231PS Y3, Y5, Y1
 
 done:
 	VADDPS       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
-	VHADDPS      X0, X0, X0
-	VHADDPS      X0, X0, X0
+	VMOVSHDUP    X0, X1
+	VADDPS       X1, X0, X0
+	VMOVHLPS     X0, X0, X1
+	VADDSS       X1, X0, X0
 	MOVSS        X0, ret+24(FP)
 	VZEROUPPER
 	RET
@@ -257,27 +737,29 @@ done:
 // func dot4AVX2(dst *float32, rows *float32, stride int, q *float32, n int)
 // Requires: AVX, FMA3, MMX+
 TEXT ·dot4AVX2(SB), NOSPLIT, $0-40
-	MOVQ   rows+8(FP), AX
-	MOVQ   stride+16(FP), CX
-	SHLQ   $0x02, CX
-	LEAQ   (AX)(CX*1), DX
-	LEAQ   (DX)(CX*1), BX
-	LEAQ   (BX)(CX*1), SI
-	MOVQ   q+24(FP), DI
-	MOVQ   n+32(FP), R8
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
+	MOVQ    rows+8(FP), AX
+	MOVQ    stride+16(FP), CX
+	SHLQ    $0x02, CX
+	LEAQ    (AX)(CX*1), DX
+	LEAQ    (DX)(CX*1), BX
+	LEAQ    (BX)(CX*1), SI
+	MOVQ    q+24(FP), DI
+	MOVQ    n+32(FP), R8
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	SUBQ    $0x10, R8
+	JLT     rest
+	PCALIGN $0x20
 
-wide:
-	SUBQ        $0x10, R8
-	JLT         narrow
+whole:
 	VMOVUPS     (DI), Y8
+	VMOVUPS     32(DI), Y9
 	PREFETCHT0  (AX)(CX*4)
 	VFMADD231PS (AX), Y8, Y0
 	PREFETCHT0  (DX)(CX*4)
@@ -286,82 +768,100 @@ wide:
 	VFMADD231PS (BX), Y8, Y4
 	PREFETCHT0  (SI)(CX*4)
 	VFMADD231PS (SI), Y8, Y6
-	VMOVUPS     32(DI), Y8
-	VFMADD231PS 32(AX), Y8, Y1
-	VFMADD231PS 32(DX), Y8, Y3
-	VFMADD231PS 32(BX), Y8, Y5
-	VFMADD231PS 32(SI), Y8, Y7
+	VFMADD231PS 32(AX), Y9, Y1
+	VFMADD231PS 32(DX), Y9, Y3
+	VFMADD231PS 32(BX), Y9, Y5
+	VFMADD231PS 32(SI), Y9, Y7
 	ADDQ        $0x40, DI
 	ADDQ        $0x40, AX
 	ADDQ        $0x40, DX
 	ADDQ        $0x40, BX
 	ADDQ        $0x40, SI
-	JMP         wide
-
-narrow:
-	ADDQ $0x10, R8
-
-eight:
-	SUBQ        $0x08, R8
-	JLT         rest
-	VMOVUPS     (DI), Y8
-	PREFETCHT0  (AX)(CX*4)
-	VFMADD231PS (AX), Y8, Y0
-	PREFETCHT0  (DX)(CX*4)
-	VFMADD231PS (DX), Y8, Y2
-	PREFETCHT0  (BX)(CX*4)
-	VFMADD231PS (BX), Y8, Y4
-	PREFETCHT0  (SI)(CX*4)
-	VFMADD231PS (SI), Y8, Y6
-	ADDQ        $0x20, DI
-	ADDQ        $0x20, AX
-	ADDQ        $0x20, DX
-	ADDQ        $0x20, BX
-	ADDQ        $0x20, SI
-	JMP         eight
+	SUBQ        $0x10, R8
+	JGE         whole
 
 rest:
-	ADDQ        $0x08, R8
+	ADDQ        $0x10, R8
 	JZ          done
+	CMPQ        R8, $0x08
+	JGT         rest2
 	LEAQ        masks<>+32(SB), CX
 	SHLQ        $0x02, R8
 	SUBQ        R8, CX
 	VMOVUPS     (CX), Y8
-	VMASKMOVPS  (DI), Y8, Y9
-	VMASKMOVPS  (AX), Y8, Y10
-	VFMADD231PS Y10, Y9, Y0
-	VMASKMOVPS  (DX), Y8, Y10
-	VFMADD231PS Y10, Y9, Y2
-	VMASKMOVPS  (BX), Y8, Y10
-	VFMADD231PS Y10, Y9, Y4
-	VMASKMOVPS  (SI), Y8, Y8
-	VFMADD231PS Y8, Y9, Y6
+	VMASKMOVPS  (DI), Y8, Y8
+	VMOVUPS     (CX), Y9
+	VMASKMOVPS  (AX), Y9, Y9
+	VFMADD231PS Y9, Y8, Y0
+	VMOVUPS     (CX), Y9
+	VMASKMOVPS  (DX), Y9, Y9
+	VFMADD231PS Y9, Y8, Y2
+	VMOVUPS     (CX), Y9
+	VMASKMOVPS  (BX), Y9, Y9
+	VFMADD231PS Y9, Y8, Y4
+	VMOVUPS     (CX), Y9
+	VMASKMOVPS  (SI), Y9, Y9
+	VFMADD231PS Y9, Y8, Y6
+	JMP         done
+
+rest2:
+	SUBQ        $0x08, R8
+	LEAQ        masks<>+32(SB), CX
+	SHLQ        $0x02, R8
+	SUBQ        R8, CX
+	VMOVUPS     (DI), Y8
+	VMOVUPS     (CX), Y9
+	VMASKMOVPS  32(DI), Y9, Y9
+	VFMADD231PS (AX), Y8, Y0
+	VFMADD231PS (DX), Y8, Y2
+	VFMADD231PS (BX), Y8, Y4
+	VFMADD231PS (SI), Y8, Y6
+	VMOVUPS     (CX), Y8
+	VMASKMOVPS  32(AX), Y8, Y8
+	VFMADD231PS Y8, Y9, Y1
+	VMOVUPS     (CX), Y8
+	VMASKMOVPS  32(DX), Y8, Y8
+	VFMADD231PS Y8, Y9, Y3
+	VMOVUPS     (CX), Y8
+	VMASKMOVPS  32(BX), Y8, Y8
+	VFMADD231PS Y8, Y9, Y5
+	VMOVUPS     (CX), Y8
+	VMASKMOVPS  32(SI), Y8, Y8
+	VFMADD231PS Y8, Y9, Y7
 
 done:
 	MOVQ         dst+0(FP), AX
 	VADDPS       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
-	VHADDPS      X0, X0, X0
-	VHADDPS      X0, X0, X0
+	VMOVSHDUP    X0, X1
+	VADDPS       X1, X0, X0
+	VMOVHLPS     X0, X0, X1
+	VADDSS       X1, X0, X0
 	VMOVSS       X0, (AX)
 	VADDPS       Y3, Y2, Y2
 	VEXTRACTF128 $0x01, Y2, X0
 	VADDPS       X0, X2, X2
-	VHADDPS      X2, X2, X2
-	VHADDPS      X2, X2, X2
+	VMOVSHDUP    X2, X0
+	VADDPS       X0, X2, X2
+	VMOVHLPS     X2, X2, X0
+	VADDSS       X0, X2, X2
 	VMOVSS       X2, 4(AX)
 	VADDPS       Y5, Y4, Y4
 	VEXTRACTF128 $0x01, Y4, X0
 	VADDPS       X0, X4, X4
-	VHADDPS      X4, X4, X4
-	VHADDPS      X4, X4, X4
+	VMOVSHDUP    X4, X0
+	VADDPS       X0, X4, X4
+	VMOVHLPS     X4, X4, X0
+	VADDSS       X0, X4, X4
 	VMOVSS       X4, 8(AX)
 	VADDPS       Y7, Y6, Y6
 	VEXTRACTF128 $0x01, Y6, X0
 	VADDPS       X0, X6, X6
-	VHADDPS      X6, X6, X6
-	VHADDPS      X6, X6, X6
+	VMOVSHDUP    X6, X0
+	VADDPS       X0, X6, X6
+	VMOVHLPS     X6, X6, X0
+	VADDSS       X0, X6, X6
 	VMOVSS       X6, 12(AX)
 	VZEROUPPER
 	RET
@@ -369,16 +869,17 @@ done:
 // func sumSquaresAVX2(x *float32, n int) float64
 // Requires: AVX, FMA3, SSE2
 TEXT ·sumSquaresAVX2(SB), NOSPLIT, $0-24
-	MOVQ   x+0(FP), AX
-	MOVQ   n+8(FP), CX
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
+	MOVQ    x+0(FP), AX
+	MOVQ    n+8(FP), CX
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	SUBQ    $0x10, CX
+	JLT     rest
+	PCALIGN $0x20
 
-wide:
-	SUBQ        $0x10, CX
-	JLT         narrow
+whole:
 	VCVTPS2PD   (AX), Y4
 	VCVTPS2PD   16(AX), Y5
 	VFMADD231PD Y4, Y4, Y0
@@ -388,24 +889,14 @@ wide:
 	VFMADD231PD Y4, Y4, Y2
 	VFMADD231PD Y5, Y5, Y3
 	ADDQ        $0x40, AX
-	JMP         wide
-
-narrow:
-	ADDQ $0x10, CX
-
-eight:
-	SUBQ        $0x08, CX
-	JLT         rest
-	VCVTPS2PD   (AX), Y4
-	VCVTPS2PD   16(AX), Y5
-	VFMADD231PD Y4, Y4, Y0
-	VFMADD231PD Y5, Y5, Y1
-	ADDQ        $0x20, AX
-	JMP         eight
+	SUBQ        $0x10, CX
+	JGE         whole
 
 rest:
-	ADDQ         $0x08, CX
+	ADDQ         $0x10, CX
 	JZ           done
+	CMPQ         CX, $0x08
+	JGT          rest2
 	LEAQ         masks<>+32(SB), DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
@@ -416,6 +907,24 @@ rest:
 	VCVTPS2PD    X5, Y5
 	VFMADD231PD  Y4, Y4, Y0
 	VFMADD231PD  Y5, Y5, Y1
+	JMP          done
+
+rest2:
+	SUBQ         $0x08, CX
+	LEAQ         masks<>+32(SB), DX
+	SHLQ         $0x02, CX
+	SUBQ         CX, DX
+	VCVTPS2PD    (AX), Y4
+	VCVTPS2PD    16(AX), Y5
+	VFMADD231PD  Y4, Y4, Y0
+	VFMADD231PD  Y5, Y5, Y1
+	VMOVUPS      (DX), Y4
+	VMASKMOVPS   32(AX), Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VCVTPS2PD    X4, Y4
+	VCVTPS2PD    X5, Y5
+	VFMADD231PD  Y4, Y4, Y2
+	VFMADD231PD  Y5, Y5, Y3
 
 done:
 	VADDPD       Y2, Y0, Y0
@@ -431,47 +940,86 @@ done:
 // func sumAVX2(x *float32, n int) float32
 // Requires: AVX, SSE
 TEXT ·sumAVX2(SB), NOSPLIT, $0-20
-	MOVQ   x+0(FP), AX
-	MOVQ   n+8(FP), CX
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-
-wide:
+	MOVQ    x+0(FP), AX
+	MOVQ    n+8(FP), CX
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
 	SUBQ    $0x20, CX
-	JLT     narrow
-	VMOVUPS (AX), Y4
-	VADDPS  Y4, Y0, Y0
-	VMOVUPS 32(AX), Y4
-	VADDPS  Y4, Y1, Y1
-	VMOVUPS 64(AX), Y4
-	VADDPS  Y4, Y2, Y2
-	VMOVUPS 96(AX), Y4
-	VADDPS  Y4, Y3, Y3
-	ADDQ    $0x80, AX
-	JMP     wide
-
-narrow:
-	ADDQ $0x20, CX
-
-eight:
-	SUBQ    $0x08, CX
 	JLT     rest
+	PCALIGN $0x20
+
+whole:
 	VMOVUPS (AX), Y4
+	VMOVUPS 32(AX), Y5
+	VMOVUPS 64(AX), Y6
+	VMOVUPS 96(AX), Y7
 	VADDPS  Y4, Y0, Y0
-	ADDQ    $0x20, AX
-	JMP     eight
+	VADDPS  Y5, Y1, Y1
+	VADDPS  Y6, Y2, Y2
+	VADDPS  Y7, Y3, Y3
+	ADDQ    $0x80, AX
+	SUBQ    $0x20, CX
+	JGE     whole
 
 rest:
-	ADDQ       $0x08, CX
+	ADDQ       $0x20, CX
 	JZ         done
+	CMPQ       CX, $0x08
+	JGT        rest2
 	LEAQ       masks<>+32(SB), DX
 	SHLQ       $0x02, CX
 	SUBQ       CX, DX
 	VMOVUPS    (DX), Y4
 	VMASKMOVPS (AX), Y4, Y4
 	VADDPS     Y4, Y0, Y0
+	JMP        done
+
+rest2:
+	CMPQ       CX, $0x10
+	JGT        rest3
+	SUBQ       $0x08, CX
+	LEAQ       masks<>+32(SB), DX
+	SHLQ       $0x02, CX
+	SUBQ       CX, DX
+	VMOVUPS    (AX), Y4
+	VMOVUPS    (DX), Y5
+	VMASKMOVPS 32(AX), Y5, Y5
+	VADDPS     Y4, Y0, Y0
+	VADDPS     Y5, Y1, Y1
+	JMP        done
+
+rest3:
+	CMPQ       CX, $0x18
+	JGT        rest4
+	SUBQ       $0x10, CX
+	LEAQ       masks<>+32(SB), DX
+	SHLQ       $0x02, CX
+	SUBQ       CX, DX
+	VMOVUPS    (AX), Y4
+	VMOVUPS    32(AX), Y5
+	VMOVUPS    (DX), Y6
+	VMASKMOVPS 64(AX), Y6, Y6
+	VADDPS     Y4, Y0, Y0
+	VADDPS     Y5, Y1, Y1
+	VADDPS     Y6, Y2, Y2
+	JMP        done
+
+rest4:
+	SUBQ       $0x18, CX
+	LEAQ       masks<>+32(SB), DX
+	SHLQ       $0x02, CX
+	SUBQ       CX, DX
+	VMOVUPS    (AX), Y4
+	VMOVUPS    32(AX), Y5
+	VMOVUPS    64(AX), Y6
+	VMOVUPS    (DX), Y7
+	VMASKMOVPS 96(AX), Y7, Y7
+	VADDPS     Y4, Y0, Y0
+	VADDPS     Y5, Y1, Y1
+	VADDPS     Y6, Y2, Y2
+	VADDPS     Y7, Y3, Y3
 
 done:
 	VADDPS       Y2, Y0, Y0
@@ -479,8 +1027,10 @@ done:
 	VADDPS       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
-	VHADDPS      X0, X0, X0
-	VHADDPS      X0, X0, X0
+	VMOVSHDUP    X0, X1
+	VADDPS       X1, X0, X0
+	VMOVHLPS     X0, X0, X1
+	VADDSS       X1, X0, X0
 	MOVSS        X0, ret+16(FP)
 	VZEROUPPER
 	RET
@@ -495,48 +1045,98 @@ TEXT ·sumDevAVX2(SB), NOSPLIT, $0-28
 	VXORPS       Y2, Y2, Y2
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
+	SUBQ         $0x20, CX
+	JLT          rest
+	PCALIGN      $0x20
 
-wide:
-	SUBQ        $0x20, CX
-	JLT         narrow
+whole:
 	VMOVUPS     (AX), Y5
+	VMOVUPS     32(AX), Y6
+	VMOVUPS     64(AX), Y7
+	VMOVUPS     96(AX), Y8
 	VSUBPS      Y0, Y5, Y5
+	VSUBPS      Y0, Y6, Y6
+	VSUBPS      Y0, Y7, Y7
+	VSUBPS      Y0, Y8, Y8
 	VFMADD231PS Y5, Y5, Y1
-	VMOVUPS     32(AX), Y5
-	VSUBPS      Y0, Y5, Y5
-	VFMADD231PS Y5, Y5, Y2
-	VMOVUPS     64(AX), Y5
-	VSUBPS      Y0, Y5, Y5
-	VFMADD231PS Y5, Y5, Y3
-	VMOVUPS     96(AX), Y5
-	VSUBPS      Y0, Y5, Y5
-	VFMADD231PS Y5, Y5, Y4
+	VFMADD231PS Y6, Y6, Y2
+	VFMADD231PS Y7, Y7, Y3
+	VFMADD231PS Y8, Y8, Y4
 	ADDQ        $0x80, AX
-	JMP         wide
-
-narrow:
-	ADDQ $0x20, CX
-
-eight:
-	SUBQ        $0x08, CX
-	JLT         rest
-	VMOVUPS     (AX), Y5
-	VSUBPS      Y0, Y5, Y5
-	VFMADD231PS Y5, Y5, Y1
-	ADDQ        $0x20, AX
-	JMP         eight
+	SUBQ        $0x20, CX
+	JGE         whole
 
 rest:
-	ADDQ        $0x08, CX
+	ADDQ        $0x20, CX
 	JZ          done
+	CMPQ        CX, $0x08
+	JGT         rest2
 	LEAQ        masks<>+32(SB), DX
 	SHLQ        $0x02, CX
 	SUBQ        CX, DX
 	VMOVUPS     (DX), Y5
-	VMASKMOVPS  (AX), Y5, Y6
+	VMASKMOVPS  (AX), Y5, Y5
+	VSUBPS      Y0, Y5, Y5
+	VANDPS      (DX), Y5, Y5
+	VFMADD231PS Y5, Y5, Y1
+	JMP         done
+
+rest2:
+	CMPQ        CX, $0x10
+	JGT         rest3
+	SUBQ        $0x08, CX
+	LEAQ        masks<>+32(SB), DX
+	SHLQ        $0x02, CX
+	SUBQ        CX, DX
+	VMOVUPS     (AX), Y5
+	VMOVUPS     (DX), Y6
+	VMASKMOVPS  32(AX), Y6, Y6
+	VSUBPS      Y0, Y5, Y5
 	VSUBPS      Y0, Y6, Y6
-	VANDPS      Y5, Y6, Y6
-	VFMADD231PS Y6, Y6, Y1
+	VANDPS      (DX), Y6, Y6
+	VFMADD231PS Y5, Y5, Y1
+	VFMADD231PS Y6, Y6, Y2
+	JMP         done
+
+rest3:
+	CMPQ        CX, $0x18
+	JGT         rest4
+	SUBQ        $0x10, CX
+	LEAQ        masks<>+32(SB), DX
+	SHLQ        $0x02, CX
+	SUBQ        CX, DX
+	VMOVUPS     (AX), Y5
+	VMOVUPS     32(AX), Y6
+	VMOVUPS     (DX), Y7
+	VMASKMOVPS  64(AX), Y7, Y7
+	VSUBPS      Y0, Y5, Y5
+	VSUBPS      Y0, Y6, Y6
+	VSUBPS      Y0, Y7, Y7
+	VANDPS      (DX), Y7, Y7
+	VFMADD231PS Y5, Y5, Y1
+	VFMADD231PS Y6, Y6, Y2
+	VFMADD231PS Y7, Y7, Y3
+	JMP         done
+
+rest4:
+	SUBQ        $0x18, CX
+	LEAQ        masks<>+32(SB), DX
+	SHLQ        $0x02, CX
+	SUBQ        CX, DX
+	VMOVUPS     (AX), Y5
+	VMOVUPS     32(AX), Y6
+	VMOVUPS     64(AX), Y7
+	VMOVUPS     (DX), Y8
+	VMASKMOVPS  96(AX), Y8, Y8
+	VSUBPS      Y0, Y5, Y5
+	VSUBPS      Y0, Y6, Y6
+	VSUBPS      Y0, Y7, Y7
+	VSUBPS      Y0, Y8, Y8
+	VANDPS      (DX), Y8, Y8
+	VFMADD231PS Y5, Y5, Y1
+	VFMADD231PS Y6, Y6, Y2
+	VFMADD231PS Y7, Y7, Y3
+	VFMADD231PS Y8, Y8, Y4
 
 done:
 	VADDPS       Y3, Y1, Y1
@@ -544,8 +1144,10 @@ done:
 	VADDPS       Y2, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X0
 	VADDPS       X0, X1, X1
-	VHADDPS      X1, X1, X1
-	VHADDPS      X1, X1, X1
+	VMOVSHDUP    X1, X0
+	VADDPS       X0, X1, X1
+	VMOVHLPS     X1, X1, X0
+	VADDSS       X0, X1, X1
 	MOVSS        X1, ret+24(FP)
 	VZEROUPPER
 	RET
@@ -553,252 +1155,503 @@ done:
 // func geluAVX2(y *float32, x *float32, n int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·geluAVX2(SB), NOSPLIT, $0-24
-	MOVQ y+0(FP), AX
-	MOVQ x+8(FP), CX
-	MOVQ n+16(FP), DX
+	MOVQ    y+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    n+16(FP), DX
+	SUBQ    $0x18, DX
+	JLT     rest
+	PCALIGN $0x20
 
-eight:
-	SUBQ         $0x08, DX
-	JLT          rest
-	VMOVUPS      (CX), Y0
-	VMOVUPS      c3f800000<>+0(SB), Y2
-	VMOVUPS      c3f800000<>+0(SB), Y3
-	VMULPS       Y0, Y0, Y1
-	VMULPS       cbf000000<>+0(SB), Y1, Y1
-	VMULPS       c3fb8aa3b<>+0(SB), Y1, Y4
-	VROUNDPS     $0x08, Y4, Y4
-	VMOVAPS      Y1, Y5
-	VFNMADD231PS c3f318000<>+0(SB), Y4, Y5
-	VFNMADD231PS cb95e8083<>+0(SB), Y4, Y5
-	VMOVUPS      c39506967<>+0(SB), Y6
-	VFMADD213PS  c3ab743ce<>+0(SB), Y5, Y6
-	VFMADD213PS  c3c088908<>+0(SB), Y5, Y6
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y5, Y6
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y5, Y6
-	VFMADD213PS  c3f000000<>+0(SB), Y5, Y6
-	VMULPS       Y5, Y6, Y6
-	VFMADD213PS  Y5, Y5, Y6
-	VADDPS       c3f800000<>+0(SB), Y6, Y6
-	VCVTPS2DQ    Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y6, Y6
-	VMOVUPS      cc2aeac4f<>+0(SB), Y4
-	VCMPPS       $0x11, Y4, Y1, Y4
-	VANDNPS      Y6, Y4, Y6
-	VCMPPS       $0x1e, c42b17217<>+0(SB), Y1, Y4
-	VBLENDVPS    Y4, c7f800000<>+0(SB), Y6, Y6
-	VANDPS       c7fffffff<>+0(SB), Y0, Y1
-	VFMADD231PS  c3e6d3388<>+0(SB), Y1, Y2
-	VDIVPS       Y2, Y3, Y2
-	VMOVUPS      c3f87dc22<>+0(SB), Y1
-	VFMADD213PS  cbfba00e3<>+0(SB), Y2, Y1
-	VFMADD213PS  c3fb5f0e3<>+0(SB), Y2, Y1
-	VFMADD213PS  cbe91a98e<>+0(SB), Y2, Y1
-	VFMADD213PS  c3e827906<>+0(SB), Y2, Y1
-	VMULPS       Y2, Y1, Y1
-	VMULPS       Y6, Y1, Y1
-	VMULPS       c3f000000<>+0(SB), Y1, Y1
-	VSUBPS       Y1, Y3, Y3
-	VBLENDVPS    Y0, Y1, Y3, Y3
-	VMULPS       Y0, Y3, Y3
-	VMOVUPS      Y3, (AX)
-	ADDQ         $0x20, AX
-	ADDQ         $0x20, CX
-	JMP          eight
+whole:
+	VMOVUPS     (CX), Y0
+	VMOVUPS     32(CX), Y1
+	VMOVUPS     64(CX), Y2
+	VMOVUPS     c7fffffff<>+0(SB), Y3
+	VANDPS      Y3, Y0, Y0
+	VANDPS      Y3, Y1, Y1
+	VANDPS      Y3, Y2, Y2
+	VMOVUPS     c41544cc0<>+0(SB), Y3
+	VMINPS      Y3, Y0, Y0
+	VMINPS      Y3, Y1, Y1
+	VMINPS      Y3, Y2, Y2
+	VMOVUPS     cbf38aa3a<>+0(SB), Y5
+	VMULPS      Y5, Y0, Y3
+	VMULPS      Y5, Y1, Y4
+	VMULPS      Y5, Y2, Y5
+	VMULPS      Y0, Y3, Y3
+	VMULPS      Y1, Y4, Y4
+	VMULPS      Y2, Y5, Y5
+	VMOVUPS     c3d1f94ea<>+0(SB), Y6
+	VMOVUPS     c3d1f94ea<>+0(SB), Y7
+	VMOVUPS     c3d1f94ea<>+0(SB), Y8
+	VMOVUPS     c3c7e9865<>+0(SB), Y9
+	VMOVUPS     c3c7e9865<>+0(SB), Y10
+	VMOVUPS     c3c7e9865<>+0(SB), Y11
+	VMOVUPS     c3e911977<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y6
+	VFMADD213PS Y12, Y1, Y7
+	VFMADD213PS Y12, Y2, Y8
+	VMOVUPS     c3de7cb5b<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VMOVUPS     c3f6c4b6e<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y6
+	VFMADD213PS Y12, Y1, Y7
+	VFMADD213PS Y12, Y2, Y8
+	VMOVUPS     c3eb3aaef<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VMOVUPS     c3fbff64a<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y6
+	VFMADD213PS Y12, Y1, Y7
+	VFMADD213PS Y12, Y2, Y8
+	VMOVUPS     c3f000000<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VMOVUPS     c3f800000<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y6
+	VFMADD213PS Y12, Y1, Y7
+	VFMADD213PS Y12, Y2, Y8
+	VMOVUPS     c4b400000<>+0(SB), Y2
+	VADDPS      Y2, Y3, Y0
+	VADDPS      Y2, Y4, Y1
+	VADDPS      Y2, Y5, Y2
+	VMOVUPS     c4b400000<>+0(SB), Y12
+	VSUBPS      Y12, Y0, Y13
+	VSUBPS      Y13, Y3, Y3
+	VSUBPS      Y12, Y1, Y13
+	VSUBPS      Y13, Y4, Y4
+	VSUBPS      Y12, Y2, Y12
+	VSUBPS      Y12, Y5, Y5
+	VMOVUPS     c3aaded2e<>+0(SB), Y12
+	VMOVUPS     c3aaded2e<>+0(SB), Y13
+	VMOVUPS     c3aaded2e<>+0(SB), Y14
+	VMOVUPS     c3c1e7457<>+0(SB), Y15
+	VFMADD213PS Y15, Y3, Y12
+	VFMADD213PS Y15, Y4, Y13
+	VFMADD213PS Y15, Y5, Y14
+	VMOVUPS     c3d635b6c<>+0(SB), Y15
+	VFMADD213PS Y15, Y3, Y12
+	VFMADD213PS Y15, Y4, Y13
+	VFMADD213PS Y15, Y5, Y14
+	VMOVUPS     c3e75fce1<>+0(SB), Y15
+	VFMADD213PS Y15, Y3, Y12
+	VFMADD213PS Y15, Y4, Y13
+	VFMADD213PS Y15, Y5, Y14
+	VMOVUPS     c3f317215<>+0(SB), Y15
+	VFMADD213PS Y15, Y3, Y12
+	VFMADD213PS Y15, Y4, Y13
+	VFMADD213PS Y15, Y5, Y14
+	VMOVUPS     c3f800000<>+0(SB), Y15
+	VFMADD213PS Y15, Y3, Y12
+	VFMADD213PS Y15, Y4, Y13
+	VFMADD213PS Y15, Y5, Y14
+	VPSLLD      $0x17, Y0, Y0
+	VPSLLD      $0x17, Y1, Y1
+	VPSLLD      $0x17, Y2, Y2
+	VPADDD      Y0, Y12, Y12
+	VPADDD      Y1, Y13, Y13
+	VPADDD      Y2, Y14, Y14
+	VDIVPS      Y6, Y9, Y9
+	VDIVPS      Y7, Y10, Y10
+	VDIVPS      Y8, Y11, Y11
+	VMULPS      Y9, Y12, Y12
+	VMULPS      Y10, Y13, Y13
+	VMULPS      Y11, Y14, Y14
+	VMOVUPS     (CX), Y0
+	VMOVUPS     32(CX), Y1
+	VMOVUPS     64(CX), Y2
+	VXORPS      Y3, Y3, Y3
+	VXORPS      Y4, Y4, Y4
+	VXORPS      Y5, Y5, Y5
+	VCMPPS      $0x11, Y0, Y3, Y3
+	VCMPPS      $0x11, Y1, Y4, Y4
+	VCMPPS      $0x11, Y2, Y5, Y5
+	VMOVUPS     c3f800000<>+0(SB), Y6
+	VANDPS      Y6, Y3, Y3
+	VANDPS      Y6, Y4, Y4
+	VANDPS      Y6, Y5, Y5
+	VSUBPS      Y12, Y3, Y3
+	VSUBPS      Y13, Y4, Y4
+	VSUBPS      Y14, Y5, Y5
+	VMOVUPS     c7fffffff<>+0(SB), Y6
+	VANDPS      Y6, Y0, Y0
+	VANDPS      Y6, Y1, Y1
+	VANDPS      Y6, Y2, Y2
+	VMULPS      Y0, Y3, Y3
+	VMULPS      Y1, Y4, Y4
+	VMULPS      Y2, Y5, Y5
+	VMOVUPS     Y3, (AX)
+	VMOVUPS     Y4, 32(AX)
+	VMOVUPS     Y5, 64(AX)
+	ADDQ        $0x60, AX
+	ADDQ        $0x60, CX
+	SUBQ        $0x18, DX
+	JGE         whole
 
 rest:
-	ADDQ         $0x08, DX
-	JZ           done
-	LEAQ         masks<>+32(SB), BX
-	SHLQ         $0x02, DX
-	SUBQ         DX, BX
-	VMOVUPS      (BX), Y0
-	VMASKMOVPS   (CX), Y0, Y1
-	VMOVUPS      c3f800000<>+0(SB), Y3
-	VMOVUPS      c3f800000<>+0(SB), Y4
-	VMULPS       Y1, Y1, Y2
-	VMULPS       cbf000000<>+0(SB), Y2, Y2
-	VMULPS       c3fb8aa3b<>+0(SB), Y2, Y5
-	VROUNDPS     $0x08, Y5, Y5
-	VMOVAPS      Y2, Y6
-	VFNMADD231PS c3f318000<>+0(SB), Y5, Y6
-	VFNMADD231PS cb95e8083<>+0(SB), Y5, Y6
-	VMOVUPS      c39506967<>+0(SB), Y7
-	VFMADD213PS  c3ab743ce<>+0(SB), Y6, Y7
-	VFMADD213PS  c3c088908<>+0(SB), Y6, Y7
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y6, Y7
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y6, Y7
-	VFMADD213PS  c3f000000<>+0(SB), Y6, Y7
-	VMULPS       Y6, Y7, Y7
-	VFMADD213PS  Y6, Y6, Y7
-	VADDPS       c3f800000<>+0(SB), Y7, Y7
-	VCVTPS2DQ    Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
-	VPADDD       Y5, Y7, Y7
-	VMOVUPS      cc2aeac4f<>+0(SB), Y5
-	VCMPPS       $0x11, Y5, Y2, Y5
-	VANDNPS      Y7, Y5, Y7
-	VCMPPS       $0x1e, c42b17217<>+0(SB), Y2, Y5
-	VBLENDVPS    Y5, c7f800000<>+0(SB), Y7, Y7
-	VANDPS       c7fffffff<>+0(SB), Y1, Y2
-	VFMADD231PS  c3e6d3388<>+0(SB), Y2, Y3
-	VDIVPS       Y3, Y4, Y3
-	VMOVUPS      c3f87dc22<>+0(SB), Y2
-	VFMADD213PS  cbfba00e3<>+0(SB), Y3, Y2
-	VFMADD213PS  c3fb5f0e3<>+0(SB), Y3, Y2
-	VFMADD213PS  cbe91a98e<>+0(SB), Y3, Y2
-	VFMADD213PS  c3e827906<>+0(SB), Y3, Y2
-	VMULPS       Y3, Y2, Y2
-	VMULPS       Y7, Y2, Y2
-	VMULPS       c3f000000<>+0(SB), Y2, Y2
-	VSUBPS       Y2, Y4, Y4
-	VBLENDVPS    Y1, Y2, Y4, Y4
-	VMULPS       Y1, Y4, Y4
-	VMASKMOVPS   Y4, Y0, (AX)
+	ADDQ        $0x18, DX
+	JZ          done
+	CMPQ        DX, $0x08
+	JGT         rest2
+	LEAQ        masks<>+32(SB), BX
+	MOVQ        DX, SI
+	SHLQ        $0x02, SI
+	SUBQ        SI, BX
+	VMOVUPS     (BX), Y0
+	VMASKMOVPS  (CX), Y0, Y0
+	VANDPS      c7fffffff<>+0(SB), Y0, Y0
+	VMINPS      c41544cc0<>+0(SB), Y0, Y0
+	VMULPS      cbf38aa3a<>+0(SB), Y0, Y1
+	VMULPS      Y0, Y1, Y1
+	VMOVUPS     c3d1f94ea<>+0(SB), Y2
+	VMOVUPS     c3c7e9865<>+0(SB), Y3
+	VFMADD213PS c3e911977<>+0(SB), Y0, Y2
+	VFMADD213PS c3de7cb5b<>+0(SB), Y0, Y3
+	VFMADD213PS c3f6c4b6e<>+0(SB), Y0, Y2
+	VFMADD213PS c3eb3aaef<>+0(SB), Y0, Y3
+	VFMADD213PS c3fbff64a<>+0(SB), Y0, Y2
+	VFMADD213PS c3f000000<>+0(SB), Y0, Y3
+	VFMADD213PS c3f800000<>+0(SB), Y0, Y2
+	VADDPS      c4b400000<>+0(SB), Y1, Y0
+	VMOVUPS     c4b400000<>+0(SB), Y4
+	VSUBPS      Y4, Y0, Y4
+	VSUBPS      Y4, Y1, Y1
+	VMOVUPS     c3aaded2e<>+0(SB), Y4
+	VFMADD213PS c3c1e7457<>+0(SB), Y1, Y4
+	VFMADD213PS c3d635b6c<>+0(SB), Y1, Y4
+	VFMADD213PS c3e75fce1<>+0(SB), Y1, Y4
+	VFMADD213PS c3f317215<>+0(SB), Y1, Y4
+	VFMADD213PS c3f800000<>+0(SB), Y1, Y4
+	VPSLLD      $0x17, Y0, Y0
+	VPADDD      Y0, Y4, Y4
+	VDIVPS      Y2, Y3, Y3
+	VMULPS      Y3, Y4, Y4
+	VMOVUPS     (BX), Y0
+	VMASKMOVPS  (CX), Y0, Y0
+	VXORPS      Y1, Y1, Y1
+	VCMPPS      $0x11, Y0, Y1, Y1
+	VANDPS      c3f800000<>+0(SB), Y1, Y1
+	VSUBPS      Y4, Y1, Y1
+	VANDPS      c7fffffff<>+0(SB), Y0, Y0
+	VMULPS      Y0, Y1, Y1
+	LEAQ        (AX), AX
+	CMPQ        DX, $0x08
+	JNE         store13part4
+	VMOVUPS     Y1, (AX)
+	JMP         store13part0
 
+store13part4:
+	TESTQ        $0x00000004, DX
+	JZ           store13part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store13part2:
+	TESTQ    $0x00000002, DX
+	JZ       store13part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store13part1:
+	TESTQ  $0x00000001, DX
+	JZ     store13part0
+	VMOVSS X1, (AX)
+
+store13part0:
+	JMP done
+
+rest2:
+	CMPQ        DX, $0x10
+	JGT         rest3
+	SUBQ        $0x08, DX
+	LEAQ        masks<>+32(SB), BX
+	MOVQ        DX, SI
+	SHLQ        $0x02, SI
+	SUBQ        SI, BX
+	VMOVUPS     (CX), Y0
+	VMOVUPS     (BX), Y1
+	VMASKMOVPS  32(CX), Y1, Y1
+	VMOVUPS     c7fffffff<>+0(SB), Y2
+	VANDPS      Y2, Y0, Y0
+	VANDPS      Y2, Y1, Y1
+	VMOVUPS     c41544cc0<>+0(SB), Y2
+	VMINPS      Y2, Y0, Y0
+	VMINPS      Y2, Y1, Y1
+	VMOVUPS     cbf38aa3a<>+0(SB), Y3
+	VMULPS      Y3, Y0, Y2
+	VMULPS      Y3, Y1, Y3
+	VMULPS      Y0, Y2, Y2
+	VMULPS      Y1, Y3, Y3
+	VMOVUPS     c3d1f94ea<>+0(SB), Y4
+	VMOVUPS     c3d1f94ea<>+0(SB), Y5
+	VMOVUPS     c3c7e9865<>+0(SB), Y6
+	VMOVUPS     c3c7e9865<>+0(SB), Y7
+	VMOVUPS     c3e911977<>+0(SB), Y8
+	VFMADD213PS Y8, Y0, Y4
+	VFMADD213PS Y8, Y1, Y5
+	VMOVUPS     c3de7cb5b<>+0(SB), Y8
+	VFMADD213PS Y8, Y0, Y6
+	VFMADD213PS Y8, Y1, Y7
+	VMOVUPS     c3f6c4b6e<>+0(SB), Y8
+	VFMADD213PS Y8, Y0, Y4
+	VFMADD213PS Y8, Y1, Y5
+	VMOVUPS     c3eb3aaef<>+0(SB), Y8
+	VFMADD213PS Y8, Y0, Y6
+	VFMADD213PS Y8, Y1, Y7
+	VMOVUPS     c3fbff64a<>+0(SB), Y8
+	VFMADD213PS Y8, Y0, Y4
+	VFMADD213PS Y8, Y1, Y5
+	VMOVUPS     c3f000000<>+0(SB), Y8
+	VFMADD213PS Y8, Y0, Y6
+	VFMADD213PS Y8, Y1, Y7
+	VMOVUPS     c3f800000<>+0(SB), Y8
+	VFMADD213PS Y8, Y0, Y4
+	VFMADD213PS Y8, Y1, Y5
+	VMOVUPS     c4b400000<>+0(SB), Y1
+	VADDPS      Y1, Y2, Y0
+	VADDPS      Y1, Y3, Y1
+	VMOVUPS     c4b400000<>+0(SB), Y8
+	VSUBPS      Y8, Y0, Y9
+	VSUBPS      Y9, Y2, Y2
+	VSUBPS      Y8, Y1, Y8
+	VSUBPS      Y8, Y3, Y3
+	VMOVUPS     c3aaded2e<>+0(SB), Y8
+	VMOVUPS     c3aaded2e<>+0(SB), Y9
+	VMOVUPS     c3c1e7457<>+0(SB), Y10
+	VFMADD213PS Y10, Y2, Y8
+	VFMADD213PS Y10, Y3, Y9
+	VMOVUPS     c3d635b6c<>+0(SB), Y10
+	VFMADD213PS Y10, Y2, Y8
+	VFMADD213PS Y10, Y3, Y9
+	VMOVUPS     c3e75fce1<>+0(SB), Y10
+	VFMADD213PS Y10, Y2, Y8
+	VFMADD213PS Y10, Y3, Y9
+	VMOVUPS     c3f317215<>+0(SB), Y10
+	VFMADD213PS Y10, Y2, Y8
+	VFMADD213PS Y10, Y3, Y9
+	VMOVUPS     c3f800000<>+0(SB), Y10
+	VFMADD213PS Y10, Y2, Y8
+	VFMADD213PS Y10, Y3, Y9
+	VPSLLD      $0x17, Y0, Y0
+	VPSLLD      $0x17, Y1, Y1
+	VPADDD      Y0, Y8, Y8
+	VPADDD      Y1, Y9, Y9
+	VDIVPS      Y4, Y6, Y6
+	VDIVPS      Y5, Y7, Y7
+	VMULPS      Y6, Y8, Y8
+	VMULPS      Y7, Y9, Y9
+	VMOVUPS     (CX), Y0
+	VMOVUPS     (BX), Y1
+	VMASKMOVPS  32(CX), Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	VXORPS      Y3, Y3, Y3
+	VCMPPS      $0x11, Y0, Y2, Y2
+	VCMPPS      $0x11, Y1, Y3, Y3
+	VMOVUPS     c3f800000<>+0(SB), Y4
+	VANDPS      Y4, Y2, Y2
+	VANDPS      Y4, Y3, Y3
+	VSUBPS      Y8, Y2, Y2
+	VSUBPS      Y9, Y3, Y3
+	VMOVUPS     c7fffffff<>+0(SB), Y4
+	VANDPS      Y4, Y0, Y0
+	VANDPS      Y4, Y1, Y1
+	VMULPS      Y0, Y2, Y2
+	VMULPS      Y1, Y3, Y3
+	VMOVUPS     Y2, (AX)
+	LEAQ        32(AX), AX
+	CMPQ        DX, $0x08
+	JNE         store14part4
+	VMOVUPS     Y3, (AX)
+	JMP         store14part0
+
+store14part4:
+	TESTQ        $0x00000004, DX
+	JZ           store14part2
+	VMOVUPS      X3, (AX)
+	VEXTRACTF128 $0x01, Y3, X3
+	ADDQ         $0x10, AX
+
+store14part2:
+	TESTQ    $0x00000002, DX
+	JZ       store14part1
+	VMOVLPS  X3, (AX)
+	VMOVHLPS X3, X3, X3
+	ADDQ     $0x08, AX
+
+store14part1:
+	TESTQ  $0x00000001, DX
+	JZ     store14part0
+	VMOVSS X3, (AX)
+
+store14part0:
+	JMP done
+
+rest3:
+	SUBQ        $0x10, DX
+	LEAQ        masks<>+32(SB), BX
+	MOVQ        DX, SI
+	SHLQ        $0x02, SI
+	SUBQ        SI, BX
+	VMOVUPS     (CX), Y0
+	VMOVUPS     32(CX), Y1
+	VMOVUPS     (BX), Y2
+	VMASKMOVPS  64(CX), Y2, Y2
+	VMOVUPS     c7fffffff<>+0(SB), Y3
+	VANDPS      Y3, Y0, Y0
+	VANDPS      Y3, Y1, Y1
+	VANDPS      Y3, Y2, Y2
+	VMOVUPS     c41544cc0<>+0(SB), Y3
+	VMINPS      Y3, Y0, Y0
+	VMINPS      Y3, Y1, Y1
+	VMINPS      Y3, Y2, Y2
+	VMOVUPS     cbf38aa3a<>+0(SB), Y5
+	VMULPS      Y5, Y0, Y3
+	VMULPS      Y5, Y1, Y4
+	VMULPS      Y5, Y2, Y5
+	VMULPS      Y0, Y3, Y3
+	VMULPS      Y1, Y4, Y4
+	VMULPS      Y2, Y5, Y5
+	VMOVUPS     c3d1f94ea<>+0(SB), Y6
+	VMOVUPS     c3d1f94ea<>+0(SB), Y7
+	VMOVUPS     c3d1f94ea<>+0(SB), Y8
+	VMOVUPS     c3c7e9865<>+0(SB), Y9
+	VMOVUPS     c3c7e9865<>+0(SB), Y10
+	VMOVUPS     c3c7e9865<>+0(SB), Y11
+	VMOVUPS     c3e911977<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y6
+	VFMADD213PS Y12, Y1, Y7
+	VFMADD213PS Y12, Y2, Y8
+	VMOVUPS     c3de7cb5b<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VMOVUPS     c3f6c4b6e<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y6
+	VFMADD213PS Y12, Y1, Y7
+	VFMADD213PS Y12, Y2, Y8
+	VMOVUPS     c3eb3aaef<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VMOVUPS     c3fbff64a<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y6
+	VFMADD213PS Y12, Y1, Y7
+	VFMADD213PS Y12, Y2, Y8
+	VMOVUPS     c3f000000<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VMOVUPS     c3f800000<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y6
+	VFMADD213PS Y12, Y1, Y7
+	VFMADD213PS Y12, Y2, Y8
+	VMOVUPS     c4b400000<>+0(SB), Y2
+	VADDPS      Y2, Y3, Y0
+	VADDPS      Y2, Y4, Y1
+	VADDPS      Y2, Y5, Y2
+	VMOVUPS     c4b400000<>+0(SB), Y12
+	VSUBPS      Y12, Y0, Y13
+	VSUBPS      Y13, Y3, Y3
+	VSUBPS      Y12, Y1, Y13
+	VSUBPS      Y13, Y4, Y4
+	VSUBPS      Y12, Y2, Y12
+	VSUBPS      Y12, Y5, Y5
+	VMOVUPS     c3aaded2e<>+0(SB), Y12
+	VMOVUPS     c3aaded2e<>+0(SB), Y13
+	VMOVUPS     c3aaded2e<>+0(SB), Y14
+	VMOVUPS     c3c1e7457<>+0(SB), Y15
+	VFMADD213PS Y15, Y3, Y12
+	VFMADD213PS Y15, Y4, Y13
+	VFMADD213PS Y15, Y5, Y14
+	VMOVUPS     c3d635b6c<>+0(SB), Y15
+	VFMADD213PS Y15, Y3, Y12
+	VFMADD213PS Y15, Y4, Y13
+	VFMADD213PS Y15, Y5, Y14
+	VMOVUPS     c3e75fce1<>+0(SB), Y15
+	VFMADD213PS Y15, Y3, Y12
+	VFMADD213PS Y15, Y4, Y13
+	VFMADD213PS Y15, Y5, Y14
+	VMOVUPS     c3f317215<>+0(SB), Y15
+	VFMADD213PS Y15, Y3, Y12
+	VFMADD213PS Y15, Y4, Y13
+	VFMADD213PS Y15, Y5, Y14
+	VMOVUPS     c3f800000<>+0(SB), Y15
+	VFMADD213PS Y15, Y3, Y12
+	VFMADD213PS Y15, Y4, Y13
+	VFMADD213PS Y15, Y5, Y14
+	VPSLLD      $0x17, Y0, Y0
+	VPSLLD      $0x17, Y1, Y1
+	VPSLLD      $0x17, Y2, Y2
+	VPADDD      Y0, Y12, Y12
+	VPADDD      Y1, Y13, Y13
+	VPADDD      Y2, Y14, Y14
+	VDIVPS      Y6, Y9, Y9
+	VDIVPS      Y7, Y10, Y10
+	VDIVPS      Y8, Y11, Y11
+	VMULPS      Y9, Y12, Y12
+	VMULPS      Y10, Y13, Y13
+	VMULPS      Y11, Y14, Y14
+	VMOVUPS     (CX), Y0
+	VMOVUPS     32(CX), Y1
+	VMOVUPS     (BX), Y2
+	VMASKMOVPS  64(CX), Y2, Y2
+	VXORPS      Y3, Y3, Y3
+	VXORPS      Y4, Y4, Y4
+	VXORPS      Y5, Y5, Y5
+	VCMPPS      $0x11, Y0, Y3, Y3
+	VCMPPS      $0x11, Y1, Y4, Y4
+	VCMPPS      $0x11, Y2, Y5, Y5
+	VMOVUPS     c3f800000<>+0(SB), Y6
+	VANDPS      Y6, Y3, Y3
+	VANDPS      Y6, Y4, Y4
+	VANDPS      Y6, Y5, Y5
+	VSUBPS      Y12, Y3, Y3
+	VSUBPS      Y13, Y4, Y4
+	VSUBPS      Y14, Y5, Y5
+	VMOVUPS     c7fffffff<>+0(SB), Y6
+	VANDPS      Y6, Y0, Y0
+	VANDPS      Y6, Y1, Y1
+	VANDPS      Y6, Y2, Y2
+	VMULPS      Y0, Y3, Y3
+	VMULPS      Y1, Y4, Y4
+	VMULPS      Y2, Y5, Y5
+	VMOVUPS     Y3, (AX)
+	VMOVUPS     Y4, 32(AX)
+	LEAQ        64(AX), AX
+	CMPQ        DX, $0x08
+	JNE         store15part4
+	VMOVUPS     Y5, (AX)
+	JMP         store15part0
+
+store15part4:
+	TESTQ        $0x00000004, DX
+	JZ           store15part2
+	VMOVUPS      X5, (AX)
+	VEXTRACTF128 $0x01, Y5, X5
+	ADDQ         $0x10, AX
+
+store15part2:
+	TESTQ    $0x00000002, DX
+	JZ       store15part1
+	VMOVLPS  X5, (AX)
+	VMOVHLPS X5, X5, X5
+	ADDQ     $0x08, AX
+
+store15part1:
+	TESTQ  $0x00000001, DX
+	JZ     store15part0
+	VMOVSS X5, (AX)
+
+store15part0:
 done:
 	VZEROUPPER
 	RET
-
-DATA c3f800000<>+0(SB)/4, $0x3f800000
-DATA c3f800000<>+4(SB)/4, $0x3f800000
-DATA c3f800000<>+8(SB)/4, $0x3f800000
-DATA c3f800000<>+12(SB)/4, $0x3f800000
-DATA c3f800000<>+16(SB)/4, $0x3f800000
-DATA c3f800000<>+20(SB)/4, $0x3f800000
-DATA c3f800000<>+24(SB)/4, $0x3f800000
-DATA c3f800000<>+28(SB)/4, $0x3f800000
-GLOBL c3f800000<>(SB), RODATA|NOPTR, $32
-
-DATA cbf000000<>+0(SB)/4, $0xbf000000
-DATA cbf000000<>+4(SB)/4, $0xbf000000
-DATA cbf000000<>+8(SB)/4, $0xbf000000
-DATA cbf000000<>+12(SB)/4, $0xbf000000
-DATA cbf000000<>+16(SB)/4, $0xbf000000
-DATA cbf000000<>+20(SB)/4, $0xbf000000
-DATA cbf000000<>+24(SB)/4, $0xbf000000
-DATA cbf000000<>+28(SB)/4, $0xbf000000
-GLOBL cbf000000<>(SB), RODATA|NOPTR, $32
-
-DATA c3fb8aa3b<>+0(SB)/4, $0x3fb8aa3b
-DATA c3fb8aa3b<>+4(SB)/4, $0x3fb8aa3b
-DATA c3fb8aa3b<>+8(SB)/4, $0x3fb8aa3b
-DATA c3fb8aa3b<>+12(SB)/4, $0x3fb8aa3b
-DATA c3fb8aa3b<>+16(SB)/4, $0x3fb8aa3b
-DATA c3fb8aa3b<>+20(SB)/4, $0x3fb8aa3b
-DATA c3fb8aa3b<>+24(SB)/4, $0x3fb8aa3b
-DATA c3fb8aa3b<>+28(SB)/4, $0x3fb8aa3b
-GLOBL c3fb8aa3b<>(SB), RODATA|NOPTR, $32
-
-DATA c3f318000<>+0(SB)/4, $0x3f318000
-DATA c3f318000<>+4(SB)/4, $0x3f318000
-DATA c3f318000<>+8(SB)/4, $0x3f318000
-DATA c3f318000<>+12(SB)/4, $0x3f318000
-DATA c3f318000<>+16(SB)/4, $0x3f318000
-DATA c3f318000<>+20(SB)/4, $0x3f318000
-DATA c3f318000<>+24(SB)/4, $0x3f318000
-DATA c3f318000<>+28(SB)/4, $0x3f318000
-GLOBL c3f318000<>(SB), RODATA|NOPTR, $32
-
-DATA cb95e8083<>+0(SB)/4, $0xb95e8083
-DATA cb95e8083<>+4(SB)/4, $0xb95e8083
-DATA cb95e8083<>+8(SB)/4, $0xb95e8083
-DATA cb95e8083<>+12(SB)/4, $0xb95e8083
-DATA cb95e8083<>+16(SB)/4, $0xb95e8083
-DATA cb95e8083<>+20(SB)/4, $0xb95e8083
-DATA cb95e8083<>+24(SB)/4, $0xb95e8083
-DATA cb95e8083<>+28(SB)/4, $0xb95e8083
-GLOBL cb95e8083<>(SB), RODATA|NOPTR, $32
-
-DATA c39506967<>+0(SB)/4, $0x39506967
-DATA c39506967<>+4(SB)/4, $0x39506967
-DATA c39506967<>+8(SB)/4, $0x39506967
-DATA c39506967<>+12(SB)/4, $0x39506967
-DATA c39506967<>+16(SB)/4, $0x39506967
-DATA c39506967<>+20(SB)/4, $0x39506967
-DATA c39506967<>+24(SB)/4, $0x39506967
-DATA c39506967<>+28(SB)/4, $0x39506967
-GLOBL c39506967<>(SB), RODATA|NOPTR, $32
-
-DATA c3ab743ce<>+0(SB)/4, $0x3ab743ce
-DATA c3ab743ce<>+4(SB)/4, $0x3ab743ce
-DATA c3ab743ce<>+8(SB)/4, $0x3ab743ce
-DATA c3ab743ce<>+12(SB)/4, $0x3ab743ce
-DATA c3ab743ce<>+16(SB)/4, $0x3ab743ce
-DATA c3ab743ce<>+20(SB)/4, $0x3ab743ce
-DATA c3ab743ce<>+24(SB)/4, $0x3ab743ce
-DATA c3ab743ce<>+28(SB)/4, $0x3ab743ce
-GLOBL c3ab743ce<>(SB), RODATA|NOPTR, $32
-
-DATA c3c088908<>+0(SB)/4, $0x3c088908
-DATA c3c088908<>+4(SB)/4, $0x3c088908
-DATA c3c088908<>+8(SB)/4, $0x3c088908
-DATA c3c088908<>+12(SB)/4, $0x3c088908
-DATA c3c088908<>+16(SB)/4, $0x3c088908
-DATA c3c088908<>+20(SB)/4, $0x3c088908
-DATA c3c088908<>+24(SB)/4, $0x3c088908
-DATA c3c088908<>+28(SB)/4, $0x3c088908
-GLOBL c3c088908<>(SB), RODATA|NOPTR, $32
-
-DATA c3d2aa9c1<>+0(SB)/4, $0x3d2aa9c1
-DATA c3d2aa9c1<>+4(SB)/4, $0x3d2aa9c1
-DATA c3d2aa9c1<>+8(SB)/4, $0x3d2aa9c1
-DATA c3d2aa9c1<>+12(SB)/4, $0x3d2aa9c1
-DATA c3d2aa9c1<>+16(SB)/4, $0x3d2aa9c1
-DATA c3d2aa9c1<>+20(SB)/4, $0x3d2aa9c1
-DATA c3d2aa9c1<>+24(SB)/4, $0x3d2aa9c1
-DATA c3d2aa9c1<>+28(SB)/4, $0x3d2aa9c1
-GLOBL c3d2aa9c1<>(SB), RODATA|NOPTR, $32
-
-DATA c3e2aaaaa<>+0(SB)/4, $0x3e2aaaaa
-DATA c3e2aaaaa<>+4(SB)/4, $0x3e2aaaaa
-DATA c3e2aaaaa<>+8(SB)/4, $0x3e2aaaaa
-DATA c3e2aaaaa<>+12(SB)/4, $0x3e2aaaaa
-DATA c3e2aaaaa<>+16(SB)/4, $0x3e2aaaaa
-DATA c3e2aaaaa<>+20(SB)/4, $0x3e2aaaaa
-DATA c3e2aaaaa<>+24(SB)/4, $0x3e2aaaaa
-DATA c3e2aaaaa<>+28(SB)/4, $0x3e2aaaaa
-GLOBL c3e2aaaaa<>(SB), RODATA|NOPTR, $32
-
-DATA c3f000000<>+0(SB)/4, $0x3f000000
-DATA c3f000000<>+4(SB)/4, $0x3f000000
-DATA c3f000000<>+8(SB)/4, $0x3f000000
-DATA c3f000000<>+12(SB)/4, $0x3f000000
-DATA c3f000000<>+16(SB)/4, $0x3f000000
-DATA c3f000000<>+20(SB)/4, $0x3f000000
-DATA c3f000000<>+24(SB)/4, $0x3f000000
-DATA c3f000000<>+28(SB)/4, $0x3f000000
-GLOBL c3f000000<>(SB), RODATA|NOPTR, $32
-
-DATA cc2aeac4f<>+0(SB)/4, $0xc2aeac4f
-DATA cc2aeac4f<>+4(SB)/4, $0xc2aeac4f
-DATA cc2aeac4f<>+8(SB)/4, $0xc2aeac4f
-DATA cc2aeac4f<>+12(SB)/4, $0xc2aeac4f
-DATA cc2aeac4f<>+16(SB)/4, $0xc2aeac4f
-DATA cc2aeac4f<>+20(SB)/4, $0xc2aeac4f
-DATA cc2aeac4f<>+24(SB)/4, $0xc2aeac4f
-DATA cc2aeac4f<>+28(SB)/4, $0xc2aeac4f
-GLOBL cc2aeac4f<>(SB), RODATA|NOPTR, $32
-
-DATA c42b17217<>+0(SB)/4, $0x42b17217
-DATA c42b17217<>+4(SB)/4, $0x42b17217
-DATA c42b17217<>+8(SB)/4, $0x42b17217
-DATA c42b17217<>+12(SB)/4, $0x42b17217
-DATA c42b17217<>+16(SB)/4, $0x42b17217
-DATA c42b17217<>+20(SB)/4, $0x42b17217
-DATA c42b17217<>+24(SB)/4, $0x42b17217
-DATA c42b17217<>+28(SB)/4, $0x42b17217
-GLOBL c42b17217<>(SB), RODATA|NOPTR, $32
-
-DATA c7f800000<>+0(SB)/4, $0x7f800000
-DATA c7f800000<>+4(SB)/4, $0x7f800000
-DATA c7f800000<>+8(SB)/4, $0x7f800000
-DATA c7f800000<>+12(SB)/4, $0x7f800000
-DATA c7f800000<>+16(SB)/4, $0x7f800000
-DATA c7f800000<>+20(SB)/4, $0x7f800000
-DATA c7f800000<>+24(SB)/4, $0x7f800000
-DATA c7f800000<>+28(SB)/4, $0x7f800000
-GLOBL c7f800000<>(SB), RODATA|NOPTR, $32
 
 DATA c7fffffff<>+0(SB)/4, $0x7fffffff
 DATA c7fffffff<>+4(SB)/4, $0x7fffffff
@@ -810,436 +1663,1814 @@ DATA c7fffffff<>+24(SB)/4, $0x7fffffff
 DATA c7fffffff<>+28(SB)/4, $0x7fffffff
 GLOBL c7fffffff<>(SB), RODATA|NOPTR, $32
 
-DATA c3e6d3388<>+0(SB)/4, $0x3e6d3388
-DATA c3e6d3388<>+4(SB)/4, $0x3e6d3388
-DATA c3e6d3388<>+8(SB)/4, $0x3e6d3388
-DATA c3e6d3388<>+12(SB)/4, $0x3e6d3388
-DATA c3e6d3388<>+16(SB)/4, $0x3e6d3388
-DATA c3e6d3388<>+20(SB)/4, $0x3e6d3388
-DATA c3e6d3388<>+24(SB)/4, $0x3e6d3388
-DATA c3e6d3388<>+28(SB)/4, $0x3e6d3388
-GLOBL c3e6d3388<>(SB), RODATA|NOPTR, $32
+DATA c41544cc0<>+0(SB)/4, $0x41544cc0
+DATA c41544cc0<>+4(SB)/4, $0x41544cc0
+DATA c41544cc0<>+8(SB)/4, $0x41544cc0
+DATA c41544cc0<>+12(SB)/4, $0x41544cc0
+DATA c41544cc0<>+16(SB)/4, $0x41544cc0
+DATA c41544cc0<>+20(SB)/4, $0x41544cc0
+DATA c41544cc0<>+24(SB)/4, $0x41544cc0
+DATA c41544cc0<>+28(SB)/4, $0x41544cc0
+GLOBL c41544cc0<>(SB), RODATA|NOPTR, $32
 
-DATA c3f87dc22<>+0(SB)/4, $0x3f87dc22
-DATA c3f87dc22<>+4(SB)/4, $0x3f87dc22
-DATA c3f87dc22<>+8(SB)/4, $0x3f87dc22
-DATA c3f87dc22<>+12(SB)/4, $0x3f87dc22
-DATA c3f87dc22<>+16(SB)/4, $0x3f87dc22
-DATA c3f87dc22<>+20(SB)/4, $0x3f87dc22
-DATA c3f87dc22<>+24(SB)/4, $0x3f87dc22
-DATA c3f87dc22<>+28(SB)/4, $0x3f87dc22
-GLOBL c3f87dc22<>(SB), RODATA|NOPTR, $32
+DATA cbf38aa3a<>+0(SB)/4, $0xbf38aa3a
+DATA cbf38aa3a<>+4(SB)/4, $0xbf38aa3a
+DATA cbf38aa3a<>+8(SB)/4, $0xbf38aa3a
+DATA cbf38aa3a<>+12(SB)/4, $0xbf38aa3a
+DATA cbf38aa3a<>+16(SB)/4, $0xbf38aa3a
+DATA cbf38aa3a<>+20(SB)/4, $0xbf38aa3a
+DATA cbf38aa3a<>+24(SB)/4, $0xbf38aa3a
+DATA cbf38aa3a<>+28(SB)/4, $0xbf38aa3a
+GLOBL cbf38aa3a<>(SB), RODATA|NOPTR, $32
 
-DATA cbfba00e3<>+0(SB)/4, $0xbfba00e3
-DATA cbfba00e3<>+4(SB)/4, $0xbfba00e3
-DATA cbfba00e3<>+8(SB)/4, $0xbfba00e3
-DATA cbfba00e3<>+12(SB)/4, $0xbfba00e3
-DATA cbfba00e3<>+16(SB)/4, $0xbfba00e3
-DATA cbfba00e3<>+20(SB)/4, $0xbfba00e3
-DATA cbfba00e3<>+24(SB)/4, $0xbfba00e3
-DATA cbfba00e3<>+28(SB)/4, $0xbfba00e3
-GLOBL cbfba00e3<>(SB), RODATA|NOPTR, $32
+DATA c3d1f94ea<>+0(SB)/4, $0x3d1f94ea
+DATA c3d1f94ea<>+4(SB)/4, $0x3d1f94ea
+DATA c3d1f94ea<>+8(SB)/4, $0x3d1f94ea
+DATA c3d1f94ea<>+12(SB)/4, $0x3d1f94ea
+DATA c3d1f94ea<>+16(SB)/4, $0x3d1f94ea
+DATA c3d1f94ea<>+20(SB)/4, $0x3d1f94ea
+DATA c3d1f94ea<>+24(SB)/4, $0x3d1f94ea
+DATA c3d1f94ea<>+28(SB)/4, $0x3d1f94ea
+GLOBL c3d1f94ea<>(SB), RODATA|NOPTR, $32
 
-DATA c3fb5f0e3<>+0(SB)/4, $0x3fb5f0e3
-DATA c3fb5f0e3<>+4(SB)/4, $0x3fb5f0e3
-DATA c3fb5f0e3<>+8(SB)/4, $0x3fb5f0e3
-DATA c3fb5f0e3<>+12(SB)/4, $0x3fb5f0e3
-DATA c3fb5f0e3<>+16(SB)/4, $0x3fb5f0e3
-DATA c3fb5f0e3<>+20(SB)/4, $0x3fb5f0e3
-DATA c3fb5f0e3<>+24(SB)/4, $0x3fb5f0e3
-DATA c3fb5f0e3<>+28(SB)/4, $0x3fb5f0e3
-GLOBL c3fb5f0e3<>(SB), RODATA|NOPTR, $32
+DATA c3c7e9865<>+0(SB)/4, $0x3c7e9865
+DATA c3c7e9865<>+4(SB)/4, $0x3c7e9865
+DATA c3c7e9865<>+8(SB)/4, $0x3c7e9865
+DATA c3c7e9865<>+12(SB)/4, $0x3c7e9865
+DATA c3c7e9865<>+16(SB)/4, $0x3c7e9865
+DATA c3c7e9865<>+20(SB)/4, $0x3c7e9865
+DATA c3c7e9865<>+24(SB)/4, $0x3c7e9865
+DATA c3c7e9865<>+28(SB)/4, $0x3c7e9865
+GLOBL c3c7e9865<>(SB), RODATA|NOPTR, $32
 
-DATA cbe91a98e<>+0(SB)/4, $0xbe91a98e
-DATA cbe91a98e<>+4(SB)/4, $0xbe91a98e
-DATA cbe91a98e<>+8(SB)/4, $0xbe91a98e
-DATA cbe91a98e<>+12(SB)/4, $0xbe91a98e
-DATA cbe91a98e<>+16(SB)/4, $0xbe91a98e
-DATA cbe91a98e<>+20(SB)/4, $0xbe91a98e
-DATA cbe91a98e<>+24(SB)/4, $0xbe91a98e
-DATA cbe91a98e<>+28(SB)/4, $0xbe91a98e
-GLOBL cbe91a98e<>(SB), RODATA|NOPTR, $32
+DATA c3e911977<>+0(SB)/4, $0x3e911977
+DATA c3e911977<>+4(SB)/4, $0x3e911977
+DATA c3e911977<>+8(SB)/4, $0x3e911977
+DATA c3e911977<>+12(SB)/4, $0x3e911977
+DATA c3e911977<>+16(SB)/4, $0x3e911977
+DATA c3e911977<>+20(SB)/4, $0x3e911977
+DATA c3e911977<>+24(SB)/4, $0x3e911977
+DATA c3e911977<>+28(SB)/4, $0x3e911977
+GLOBL c3e911977<>(SB), RODATA|NOPTR, $32
 
-DATA c3e827906<>+0(SB)/4, $0x3e827906
-DATA c3e827906<>+4(SB)/4, $0x3e827906
-DATA c3e827906<>+8(SB)/4, $0x3e827906
-DATA c3e827906<>+12(SB)/4, $0x3e827906
-DATA c3e827906<>+16(SB)/4, $0x3e827906
-DATA c3e827906<>+20(SB)/4, $0x3e827906
-DATA c3e827906<>+24(SB)/4, $0x3e827906
-DATA c3e827906<>+28(SB)/4, $0x3e827906
-GLOBL c3e827906<>(SB), RODATA|NOPTR, $32
+DATA c3de7cb5b<>+0(SB)/4, $0x3de7cb5b
+DATA c3de7cb5b<>+4(SB)/4, $0x3de7cb5b
+DATA c3de7cb5b<>+8(SB)/4, $0x3de7cb5b
+DATA c3de7cb5b<>+12(SB)/4, $0x3de7cb5b
+DATA c3de7cb5b<>+16(SB)/4, $0x3de7cb5b
+DATA c3de7cb5b<>+20(SB)/4, $0x3de7cb5b
+DATA c3de7cb5b<>+24(SB)/4, $0x3de7cb5b
+DATA c3de7cb5b<>+28(SB)/4, $0x3de7cb5b
+GLOBL c3de7cb5b<>(SB), RODATA|NOPTR, $32
+
+DATA c3f6c4b6e<>+0(SB)/4, $0x3f6c4b6e
+DATA c3f6c4b6e<>+4(SB)/4, $0x3f6c4b6e
+DATA c3f6c4b6e<>+8(SB)/4, $0x3f6c4b6e
+DATA c3f6c4b6e<>+12(SB)/4, $0x3f6c4b6e
+DATA c3f6c4b6e<>+16(SB)/4, $0x3f6c4b6e
+DATA c3f6c4b6e<>+20(SB)/4, $0x3f6c4b6e
+DATA c3f6c4b6e<>+24(SB)/4, $0x3f6c4b6e
+DATA c3f6c4b6e<>+28(SB)/4, $0x3f6c4b6e
+GLOBL c3f6c4b6e<>(SB), RODATA|NOPTR, $32
+
+DATA c3eb3aaef<>+0(SB)/4, $0x3eb3aaef
+DATA c3eb3aaef<>+4(SB)/4, $0x3eb3aaef
+DATA c3eb3aaef<>+8(SB)/4, $0x3eb3aaef
+DATA c3eb3aaef<>+12(SB)/4, $0x3eb3aaef
+DATA c3eb3aaef<>+16(SB)/4, $0x3eb3aaef
+DATA c3eb3aaef<>+20(SB)/4, $0x3eb3aaef
+DATA c3eb3aaef<>+24(SB)/4, $0x3eb3aaef
+DATA c3eb3aaef<>+28(SB)/4, $0x3eb3aaef
+GLOBL c3eb3aaef<>(SB), RODATA|NOPTR, $32
+
+DATA c3fbff64a<>+0(SB)/4, $0x3fbff64a
+DATA c3fbff64a<>+4(SB)/4, $0x3fbff64a
+DATA c3fbff64a<>+8(SB)/4, $0x3fbff64a
+DATA c3fbff64a<>+12(SB)/4, $0x3fbff64a
+DATA c3fbff64a<>+16(SB)/4, $0x3fbff64a
+DATA c3fbff64a<>+20(SB)/4, $0x3fbff64a
+DATA c3fbff64a<>+24(SB)/4, $0x3fbff64a
+DATA c3fbff64a<>+28(SB)/4, $0x3fbff64a
+GLOBL c3fbff64a<>(SB), RODATA|NOPTR, $32
+
+DATA c3f000000<>+0(SB)/4, $0x3f000000
+DATA c3f000000<>+4(SB)/4, $0x3f000000
+DATA c3f000000<>+8(SB)/4, $0x3f000000
+DATA c3f000000<>+12(SB)/4, $0x3f000000
+DATA c3f000000<>+16(SB)/4, $0x3f000000
+DATA c3f000000<>+20(SB)/4, $0x3f000000
+DATA c3f000000<>+24(SB)/4, $0x3f000000
+DATA c3f000000<>+28(SB)/4, $0x3f000000
+GLOBL c3f000000<>(SB), RODATA|NOPTR, $32
+
+DATA c3f800000<>+0(SB)/4, $0x3f800000
+DATA c3f800000<>+4(SB)/4, $0x3f800000
+DATA c3f800000<>+8(SB)/4, $0x3f800000
+DATA c3f800000<>+12(SB)/4, $0x3f800000
+DATA c3f800000<>+16(SB)/4, $0x3f800000
+DATA c3f800000<>+20(SB)/4, $0x3f800000
+DATA c3f800000<>+24(SB)/4, $0x3f800000
+DATA c3f800000<>+28(SB)/4, $0x3f800000
+GLOBL c3f800000<>(SB), RODATA|NOPTR, $32
+
+DATA c4b400000<>+0(SB)/4, $0x4b400000
+DATA c4b400000<>+4(SB)/4, $0x4b400000
+DATA c4b400000<>+8(SB)/4, $0x4b400000
+DATA c4b400000<>+12(SB)/4, $0x4b400000
+DATA c4b400000<>+16(SB)/4, $0x4b400000
+DATA c4b400000<>+20(SB)/4, $0x4b400000
+DATA c4b400000<>+24(SB)/4, $0x4b400000
+DATA c4b400000<>+28(SB)/4, $0x4b400000
+GLOBL c4b400000<>(SB), RODATA|NOPTR, $32
+
+DATA c3aaded2e<>+0(SB)/4, $0x3aaded2e
+DATA c3aaded2e<>+4(SB)/4, $0x3aaded2e
+DATA c3aaded2e<>+8(SB)/4, $0x3aaded2e
+DATA c3aaded2e<>+12(SB)/4, $0x3aaded2e
+DATA c3aaded2e<>+16(SB)/4, $0x3aaded2e
+DATA c3aaded2e<>+20(SB)/4, $0x3aaded2e
+DATA c3aaded2e<>+24(SB)/4, $0x3aaded2e
+DATA c3aaded2e<>+28(SB)/4, $0x3aaded2e
+GLOBL c3aaded2e<>(SB), RODATA|NOPTR, $32
+
+DATA c3c1e7457<>+0(SB)/4, $0x3c1e7457
+DATA c3c1e7457<>+4(SB)/4, $0x3c1e7457
+DATA c3c1e7457<>+8(SB)/4, $0x3c1e7457
+DATA c3c1e7457<>+12(SB)/4, $0x3c1e7457
+DATA c3c1e7457<>+16(SB)/4, $0x3c1e7457
+DATA c3c1e7457<>+20(SB)/4, $0x3c1e7457
+DATA c3c1e7457<>+24(SB)/4, $0x3c1e7457
+DATA c3c1e7457<>+28(SB)/4, $0x3c1e7457
+GLOBL c3c1e7457<>(SB), RODATA|NOPTR, $32
+
+DATA c3d635b6c<>+0(SB)/4, $0x3d635b6c
+DATA c3d635b6c<>+4(SB)/4, $0x3d635b6c
+DATA c3d635b6c<>+8(SB)/4, $0x3d635b6c
+DATA c3d635b6c<>+12(SB)/4, $0x3d635b6c
+DATA c3d635b6c<>+16(SB)/4, $0x3d635b6c
+DATA c3d635b6c<>+20(SB)/4, $0x3d635b6c
+DATA c3d635b6c<>+24(SB)/4, $0x3d635b6c
+DATA c3d635b6c<>+28(SB)/4, $0x3d635b6c
+GLOBL c3d635b6c<>(SB), RODATA|NOPTR, $32
+
+DATA c3e75fce1<>+0(SB)/4, $0x3e75fce1
+DATA c3e75fce1<>+4(SB)/4, $0x3e75fce1
+DATA c3e75fce1<>+8(SB)/4, $0x3e75fce1
+DATA c3e75fce1<>+12(SB)/4, $0x3e75fce1
+DATA c3e75fce1<>+16(SB)/4, $0x3e75fce1
+DATA c3e75fce1<>+20(SB)/4, $0x3e75fce1
+DATA c3e75fce1<>+24(SB)/4, $0x3e75fce1
+DATA c3e75fce1<>+28(SB)/4, $0x3e75fce1
+GLOBL c3e75fce1<>(SB), RODATA|NOPTR, $32
+
+DATA c3f317215<>+0(SB)/4, $0x3f317215
+DATA c3f317215<>+4(SB)/4, $0x3f317215
+DATA c3f317215<>+8(SB)/4, $0x3f317215
+DATA c3f317215<>+12(SB)/4, $0x3f317215
+DATA c3f317215<>+16(SB)/4, $0x3f317215
+DATA c3f317215<>+20(SB)/4, $0x3f317215
+DATA c3f317215<>+24(SB)/4, $0x3f317215
+DATA c3f317215<>+28(SB)/4, $0x3f317215
+GLOBL c3f317215<>(SB), RODATA|NOPTR, $32
 
 // func geluGradAVX2(dx *float32, dy *float32, x *float32, n int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·geluGradAVX2(SB), NOSPLIT, $0-32
-	MOVQ dx+0(FP), AX
-	MOVQ dy+8(FP), CX
-	MOVQ x+16(FP), DX
-	MOVQ n+24(FP), BX
+	MOVQ    dx+0(FP), AX
+	MOVQ    dy+8(FP), CX
+	MOVQ    x+16(FP), DX
+	MOVQ    n+24(FP), BX
+	SUBQ    $0x18, BX
+	JLT     rest
+	PCALIGN $0x20
 
-eight:
-	SUBQ         $0x08, BX
-	JLT          rest
-	VMOVUPS      (DX), Y0
-	VMOVUPS      (CX), Y1
-	VMOVUPS      c3f800000<>+0(SB), Y3
-	VMOVUPS      c3f800000<>+0(SB), Y4
-	VMULPS       Y0, Y0, Y2
-	VMULPS       cbf000000<>+0(SB), Y2, Y2
-	VMULPS       c3fb8aa3b<>+0(SB), Y2, Y5
-	VROUNDPS     $0x08, Y5, Y5
-	VMOVAPS      Y2, Y6
-	VFNMADD231PS c3f318000<>+0(SB), Y5, Y6
-	VFNMADD231PS cb95e8083<>+0(SB), Y5, Y6
-	VMOVUPS      c39506967<>+0(SB), Y7
-	VFMADD213PS  c3ab743ce<>+0(SB), Y6, Y7
-	VFMADD213PS  c3c088908<>+0(SB), Y6, Y7
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y6, Y7
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y6, Y7
-	VFMADD213PS  c3f000000<>+0(SB), Y6, Y7
-	VMULPS       Y6, Y7, Y7
-	VFMADD213PS  Y6, Y6, Y7
-	VADDPS       c3f800000<>+0(SB), Y7, Y7
-	VCVTPS2DQ    Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
-	VPADDD       Y5, Y7, Y7
-	VMOVUPS      cc2aeac4f<>+0(SB), Y5
-	VCMPPS       $0x11, Y5, Y2, Y5
-	VANDNPS      Y7, Y5, Y7
-	VCMPPS       $0x1e, c42b17217<>+0(SB), Y2, Y5
-	VBLENDVPS    Y5, c7f800000<>+0(SB), Y7, Y7
-	VANDPS       c7fffffff<>+0(SB), Y0, Y2
-	VFMADD231PS  c3e6d3388<>+0(SB), Y2, Y3
-	VDIVPS       Y3, Y4, Y3
-	VMOVUPS      c3f87dc22<>+0(SB), Y2
-	VFMADD213PS  cbfba00e3<>+0(SB), Y3, Y2
-	VFMADD213PS  c3fb5f0e3<>+0(SB), Y3, Y2
-	VFMADD213PS  cbe91a98e<>+0(SB), Y3, Y2
-	VFMADD213PS  c3e827906<>+0(SB), Y3, Y2
-	VMULPS       Y3, Y2, Y2
-	VMULPS       Y7, Y2, Y2
-	VMULPS       c3f000000<>+0(SB), Y2, Y2
-	VSUBPS       Y2, Y4, Y4
-	VBLENDVPS    Y0, Y2, Y4, Y4
-	VMULPS       c3ecc422a<>+0(SB), Y7, Y7
-	VFMADD231PS  Y0, Y7, Y4
-	VMULPS       Y4, Y1, Y1
-	VMOVUPS      Y1, (AX)
-	ADDQ         $0x20, AX
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
-	JMP          eight
+whole:
+	VMOVUPS     (DX), Y0
+	VMOVUPS     32(DX), Y1
+	VMOVUPS     64(DX), Y2
+	VMOVUPS     c7fffffff<>+0(SB), Y3
+	VANDPS      Y3, Y0, Y0
+	VANDPS      Y3, Y1, Y1
+	VANDPS      Y3, Y2, Y2
+	VMOVUPS     c41544cc0<>+0(SB), Y3
+	VMINPS      Y3, Y0, Y0
+	VMINPS      Y3, Y1, Y1
+	VMINPS      Y3, Y2, Y2
+	VMOVUPS     cbf38aa3a<>+0(SB), Y5
+	VMULPS      Y5, Y0, Y3
+	VMULPS      Y5, Y1, Y4
+	VMULPS      Y5, Y2, Y5
+	VMULPS      Y0, Y3, Y3
+	VMULPS      Y1, Y4, Y4
+	VMULPS      Y2, Y5, Y5
+	VMOVUPS     cbcf76bb2<>+0(SB), Y6
+	VMOVUPS     cbcf76bb2<>+0(SB), Y7
+	VMOVUPS     cbcf76bb2<>+0(SB), Y8
+	VMOVUPS     cbe43dc14<>+0(SB), Y9
+	VFMADD213PS Y9, Y0, Y6
+	VFMADD213PS Y9, Y1, Y7
+	VFMADD213PS Y9, Y2, Y8
+	VMOVUPS     c3d9b1cbb<>+0(SB), Y9
+	VMOVUPS     c3d9b1cbb<>+0(SB), Y10
+	VMOVUPS     c3d9b1cbb<>+0(SB), Y11
+	VMOVUPS     cbed87c1e<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y6
+	VFMADD213PS Y12, Y1, Y7
+	VFMADD213PS Y12, Y2, Y8
+	VMOVUPS     c3ef51622<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VMOVUPS     cbe67b296<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y6
+	VFMADD213PS Y12, Y1, Y7
+	VFMADD213PS Y12, Y2, Y8
+	VMOVUPS     c3f92558a<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VMOVUPS     c3f000000<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y6
+	VFMADD213PS Y12, Y1, Y7
+	VFMADD213PS Y12, Y2, Y8
+	VMOVUPS     c3f800000<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VMOVUPS     c4b400000<>+0(SB), Y2
+	VADDPS      Y2, Y3, Y0
+	VADDPS      Y2, Y4, Y1
+	VADDPS      Y2, Y5, Y2
+	VMOVUPS     c4b400000<>+0(SB), Y12
+	VSUBPS      Y12, Y0, Y13
+	VSUBPS      Y13, Y3, Y3
+	VSUBPS      Y12, Y1, Y13
+	VSUBPS      Y13, Y4, Y4
+	VSUBPS      Y12, Y2, Y12
+	VSUBPS      Y12, Y5, Y5
+	VMOVUPS     c3aaded2e<>+0(SB), Y12
+	VMOVUPS     c3aaded2e<>+0(SB), Y13
+	VMOVUPS     c3aaded2e<>+0(SB), Y14
+	VMOVUPS     c3c1e7457<>+0(SB), Y15
+	VFMADD213PS Y15, Y3, Y12
+	VFMADD213PS Y15, Y4, Y13
+	VFMADD213PS Y15, Y5, Y14
+	VMOVUPS     c3d635b6c<>+0(SB), Y15
+	VFMADD213PS Y15, Y3, Y12
+	VFMADD213PS Y15, Y4, Y13
+	VFMADD213PS Y15, Y5, Y14
+	VMOVUPS     c3e75fce1<>+0(SB), Y15
+	VFMADD213PS Y15, Y3, Y12
+	VFMADD213PS Y15, Y4, Y13
+	VFMADD213PS Y15, Y5, Y14
+	VMOVUPS     c3f317215<>+0(SB), Y15
+	VFMADD213PS Y15, Y3, Y12
+	VFMADD213PS Y15, Y4, Y13
+	VFMADD213PS Y15, Y5, Y14
+	VMOVUPS     c3f800000<>+0(SB), Y15
+	VFMADD213PS Y15, Y3, Y12
+	VFMADD213PS Y15, Y4, Y13
+	VFMADD213PS Y15, Y5, Y14
+	VPSLLD      $0x17, Y0, Y0
+	VPSLLD      $0x17, Y1, Y1
+	VPSLLD      $0x17, Y2, Y2
+	VPADDD      Y0, Y12, Y12
+	VPADDD      Y1, Y13, Y13
+	VPADDD      Y2, Y14, Y14
+	VDIVPS      Y9, Y6, Y6
+	VDIVPS      Y10, Y7, Y7
+	VDIVPS      Y11, Y8, Y8
+	VMULPS      Y6, Y12, Y12
+	VMULPS      Y7, Y13, Y13
+	VMULPS      Y8, Y14, Y14
+	VMOVUPS     (DX), Y0
+	VMOVUPS     32(DX), Y1
+	VMOVUPS     64(DX), Y2
+	VXORPS      Y3, Y3, Y3
+	VXORPS      Y4, Y4, Y4
+	VXORPS      Y5, Y5, Y5
+	VCMPPS      $0x11, Y0, Y3, Y3
+	VCMPPS      $0x11, Y1, Y4, Y4
+	VCMPPS      $0x11, Y2, Y5, Y5
+	VMOVUPS     c80000000<>+0(SB), Y8
+	VANDPS      Y8, Y3, Y6
+	VANDPS      Y8, Y4, Y7
+	VANDPS      Y8, Y5, Y8
+	VXORPS      Y6, Y12, Y12
+	VXORPS      Y7, Y13, Y13
+	VXORPS      Y8, Y14, Y14
+	VMOVUPS     c3f800000<>+0(SB), Y6
+	VANDPS      Y6, Y3, Y3
+	VANDPS      Y6, Y4, Y4
+	VANDPS      Y6, Y5, Y5
+	VADDPS      Y12, Y3, Y3
+	VADDPS      Y13, Y4, Y4
+	VADDPS      Y14, Y5, Y5
+	VSUBPS      Y0, Y0, Y0
+	VSUBPS      Y1, Y1, Y1
+	VSUBPS      Y2, Y2, Y2
+	VADDPS      Y0, Y3, Y3
+	VADDPS      Y1, Y4, Y4
+	VADDPS      Y2, Y5, Y5
+	VMOVUPS     (CX), Y0
+	VMOVUPS     32(CX), Y1
+	VMOVUPS     64(CX), Y2
+	VMULPS      Y0, Y3, Y3
+	VMULPS      Y1, Y4, Y4
+	VMULPS      Y2, Y5, Y5
+	VMOVUPS     Y3, (AX)
+	VMOVUPS     Y4, 32(AX)
+	VMOVUPS     Y5, 64(AX)
+	ADDQ        $0x60, AX
+	ADDQ        $0x60, CX
+	ADDQ        $0x60, DX
+	SUBQ        $0x18, BX
+	JGE         whole
 
 rest:
-	ADDQ         $0x08, BX
-	JZ           done
-	LEAQ         masks<>+32(SB), SI
-	SHLQ         $0x02, BX
-	SUBQ         BX, SI
-	VMOVUPS      (SI), Y0
-	VMASKMOVPS   (DX), Y0, Y1
-	VMASKMOVPS   (CX), Y0, Y2
-	VMOVUPS      c3f800000<>+0(SB), Y4
-	VMOVUPS      c3f800000<>+0(SB), Y5
-	VMULPS       Y1, Y1, Y3
-	VMULPS       cbf000000<>+0(SB), Y3, Y3
-	VMULPS       c3fb8aa3b<>+0(SB), Y3, Y6
-	VROUNDPS     $0x08, Y6, Y6
-	VMOVAPS      Y3, Y7
-	VFNMADD231PS c3f318000<>+0(SB), Y6, Y7
-	VFNMADD231PS cb95e8083<>+0(SB), Y6, Y7
-	VMOVUPS      c39506967<>+0(SB), Y8
-	VFMADD213PS  c3ab743ce<>+0(SB), Y7, Y8
-	VFMADD213PS  c3c088908<>+0(SB), Y7, Y8
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y7, Y8
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y7, Y8
-	VFMADD213PS  c3f000000<>+0(SB), Y7, Y8
-	VMULPS       Y7, Y8, Y8
-	VFMADD213PS  Y7, Y7, Y8
-	VADDPS       c3f800000<>+0(SB), Y8, Y8
-	VCVTPS2DQ    Y6, Y6
-	VPSLLD       $0x17, Y6, Y6
-	VPADDD       Y6, Y8, Y8
-	VMOVUPS      cc2aeac4f<>+0(SB), Y6
-	VCMPPS       $0x11, Y6, Y3, Y6
-	VANDNPS      Y8, Y6, Y8
-	VCMPPS       $0x1e, c42b17217<>+0(SB), Y3, Y6
-	VBLENDVPS    Y6, c7f800000<>+0(SB), Y8, Y8
-	VANDPS       c7fffffff<>+0(SB), Y1, Y3
-	VFMADD231PS  c3e6d3388<>+0(SB), Y3, Y4
-	VDIVPS       Y4, Y5, Y4
-	VMOVUPS      c3f87dc22<>+0(SB), Y3
-	VFMADD213PS  cbfba00e3<>+0(SB), Y4, Y3
-	VFMADD213PS  c3fb5f0e3<>+0(SB), Y4, Y3
-	VFMADD213PS  cbe91a98e<>+0(SB), Y4, Y3
-	VFMADD213PS  c3e827906<>+0(SB), Y4, Y3
-	VMULPS       Y4, Y3, Y3
-	VMULPS       Y8, Y3, Y3
-	VMULPS       c3f000000<>+0(SB), Y3, Y3
-	VSUBPS       Y3, Y5, Y5
-	VBLENDVPS    Y1, Y3, Y5, Y5
-	VMULPS       c3ecc422a<>+0(SB), Y8, Y8
-	VFMADD231PS  Y1, Y8, Y5
-	VMULPS       Y5, Y2, Y2
-	VMASKMOVPS   Y2, Y0, (AX)
+	ADDQ        $0x18, BX
+	JZ          done
+	CMPQ        BX, $0x08
+	JGT         rest2
+	LEAQ        masks<>+32(SB), SI
+	MOVQ        BX, DI
+	SHLQ        $0x02, DI
+	SUBQ        DI, SI
+	VMOVUPS     (SI), Y0
+	VMASKMOVPS  (DX), Y0, Y0
+	VANDPS      c7fffffff<>+0(SB), Y0, Y0
+	VMINPS      c41544cc0<>+0(SB), Y0, Y0
+	VMULPS      cbf38aa3a<>+0(SB), Y0, Y1
+	VMULPS      Y0, Y1, Y1
+	VMOVUPS     cbcf76bb2<>+0(SB), Y2
+	VFMADD213PS cbe43dc14<>+0(SB), Y0, Y2
+	VMOVUPS     c3d9b1cbb<>+0(SB), Y3
+	VFMADD213PS cbed87c1e<>+0(SB), Y0, Y2
+	VFMADD213PS c3ef51622<>+0(SB), Y0, Y3
+	VFMADD213PS cbe67b296<>+0(SB), Y0, Y2
+	VFMADD213PS c3f92558a<>+0(SB), Y0, Y3
+	VFMADD213PS c3f000000<>+0(SB), Y0, Y2
+	VFMADD213PS c3f800000<>+0(SB), Y0, Y3
+	VADDPS      c4b400000<>+0(SB), Y1, Y0
+	VMOVUPS     c4b400000<>+0(SB), Y4
+	VSUBPS      Y4, Y0, Y4
+	VSUBPS      Y4, Y1, Y1
+	VMOVUPS     c3aaded2e<>+0(SB), Y4
+	VFMADD213PS c3c1e7457<>+0(SB), Y1, Y4
+	VFMADD213PS c3d635b6c<>+0(SB), Y1, Y4
+	VFMADD213PS c3e75fce1<>+0(SB), Y1, Y4
+	VFMADD213PS c3f317215<>+0(SB), Y1, Y4
+	VFMADD213PS c3f800000<>+0(SB), Y1, Y4
+	VPSLLD      $0x17, Y0, Y0
+	VPADDD      Y0, Y4, Y4
+	VDIVPS      Y3, Y2, Y2
+	VMULPS      Y2, Y4, Y4
+	VMOVUPS     (SI), Y0
+	VMASKMOVPS  (DX), Y0, Y0
+	VXORPS      Y1, Y1, Y1
+	VCMPPS      $0x11, Y0, Y1, Y1
+	VANDPS      c80000000<>+0(SB), Y1, Y2
+	VXORPS      Y2, Y4, Y4
+	VANDPS      c3f800000<>+0(SB), Y1, Y1
+	VADDPS      Y4, Y1, Y1
+	VSUBPS      Y0, Y0, Y0
+	VADDPS      Y0, Y1, Y1
+	VMOVUPS     (SI), Y0
+	VMASKMOVPS  (CX), Y0, Y0
+	VMULPS      Y0, Y1, Y1
+	LEAQ        (AX), AX
+	CMPQ        BX, $0x08
+	JNE         store16part4
+	VMOVUPS     Y1, (AX)
+	JMP         store16part0
 
+store16part4:
+	TESTQ        $0x00000004, BX
+	JZ           store16part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store16part2:
+	TESTQ    $0x00000002, BX
+	JZ       store16part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store16part1:
+	TESTQ  $0x00000001, BX
+	JZ     store16part0
+	VMOVSS X1, (AX)
+
+store16part0:
+	JMP done
+
+rest2:
+	CMPQ        BX, $0x10
+	JGT         rest3
+	SUBQ        $0x08, BX
+	LEAQ        masks<>+32(SB), SI
+	MOVQ        BX, DI
+	SHLQ        $0x02, DI
+	SUBQ        DI, SI
+	VMOVUPS     (DX), Y0
+	VMOVUPS     (SI), Y1
+	VMASKMOVPS  32(DX), Y1, Y1
+	VMOVUPS     c7fffffff<>+0(SB), Y2
+	VANDPS      Y2, Y0, Y0
+	VANDPS      Y2, Y1, Y1
+	VMOVUPS     c41544cc0<>+0(SB), Y2
+	VMINPS      Y2, Y0, Y0
+	VMINPS      Y2, Y1, Y1
+	VMOVUPS     cbf38aa3a<>+0(SB), Y3
+	VMULPS      Y3, Y0, Y2
+	VMULPS      Y3, Y1, Y3
+	VMULPS      Y0, Y2, Y2
+	VMULPS      Y1, Y3, Y3
+	VMOVUPS     cbcf76bb2<>+0(SB), Y4
+	VMOVUPS     cbcf76bb2<>+0(SB), Y5
+	VMOVUPS     cbe43dc14<>+0(SB), Y6
+	VFMADD213PS Y6, Y0, Y4
+	VFMADD213PS Y6, Y1, Y5
+	VMOVUPS     c3d9b1cbb<>+0(SB), Y6
+	VMOVUPS     c3d9b1cbb<>+0(SB), Y7
+	VMOVUPS     cbed87c1e<>+0(SB), Y8
+	VFMADD213PS Y8, Y0, Y4
+	VFMADD213PS Y8, Y1, Y5
+	VMOVUPS     c3ef51622<>+0(SB), Y8
+	VFMADD213PS Y8, Y0, Y6
+	VFMADD213PS Y8, Y1, Y7
+	VMOVUPS     cbe67b296<>+0(SB), Y8
+	VFMADD213PS Y8, Y0, Y4
+	VFMADD213PS Y8, Y1, Y5
+	VMOVUPS     c3f92558a<>+0(SB), Y8
+	VFMADD213PS Y8, Y0, Y6
+	VFMADD213PS Y8, Y1, Y7
+	VMOVUPS     c3f000000<>+0(SB), Y8
+	VFMADD213PS Y8, Y0, Y4
+	VFMADD213PS Y8, Y1, Y5
+	VMOVUPS     c3f800000<>+0(SB), Y8
+	VFMADD213PS Y8, Y0, Y6
+	VFMADD213PS Y8, Y1, Y7
+	VMOVUPS     c4b400000<>+0(SB), Y1
+	VADDPS      Y1, Y2, Y0
+	VADDPS      Y1, Y3, Y1
+	VMOVUPS     c4b400000<>+0(SB), Y8
+	VSUBPS      Y8, Y0, Y9
+	VSUBPS      Y9, Y2, Y2
+	VSUBPS      Y8, Y1, Y8
+	VSUBPS      Y8, Y3, Y3
+	VMOVUPS     c3aaded2e<>+0(SB), Y8
+	VMOVUPS     c3aaded2e<>+0(SB), Y9
+	VMOVUPS     c3c1e7457<>+0(SB), Y10
+	VFMADD213PS Y10, Y2, Y8
+	VFMADD213PS Y10, Y3, Y9
+	VMOVUPS     c3d635b6c<>+0(SB), Y10
+	VFMADD213PS Y10, Y2, Y8
+	VFMADD213PS Y10, Y3, Y9
+	VMOVUPS     c3e75fce1<>+0(SB), Y10
+	VFMADD213PS Y10, Y2, Y8
+	VFMADD213PS Y10, Y3, Y9
+	VMOVUPS     c3f317215<>+0(SB), Y10
+	VFMADD213PS Y10, Y2, Y8
+	VFMADD213PS Y10, Y3, Y9
+	VMOVUPS     c3f800000<>+0(SB), Y10
+	VFMADD213PS Y10, Y2, Y8
+	VFMADD213PS Y10, Y3, Y9
+	VPSLLD      $0x17, Y0, Y0
+	VPSLLD      $0x17, Y1, Y1
+	VPADDD      Y0, Y8, Y8
+	VPADDD      Y1, Y9, Y9
+	VDIVPS      Y6, Y4, Y4
+	VDIVPS      Y7, Y5, Y5
+	VMULPS      Y4, Y8, Y8
+	VMULPS      Y5, Y9, Y9
+	VMOVUPS     (DX), Y0
+	VMOVUPS     (SI), Y1
+	VMASKMOVPS  32(DX), Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	VXORPS      Y3, Y3, Y3
+	VCMPPS      $0x11, Y0, Y2, Y2
+	VCMPPS      $0x11, Y1, Y3, Y3
+	VMOVUPS     c80000000<>+0(SB), Y5
+	VANDPS      Y5, Y2, Y4
+	VANDPS      Y5, Y3, Y5
+	VXORPS      Y4, Y8, Y8
+	VXORPS      Y5, Y9, Y9
+	VMOVUPS     c3f800000<>+0(SB), Y4
+	VANDPS      Y4, Y2, Y2
+	VANDPS      Y4, Y3, Y3
+	VADDPS      Y8, Y2, Y2
+	VADDPS      Y9, Y3, Y3
+	VSUBPS      Y0, Y0, Y0
+	VSUBPS      Y1, Y1, Y1
+	VADDPS      Y0, Y2, Y2
+	VADDPS      Y1, Y3, Y3
+	VMOVUPS     (CX), Y0
+	VMOVUPS     (SI), Y1
+	VMASKMOVPS  32(CX), Y1, Y1
+	VMULPS      Y0, Y2, Y2
+	VMULPS      Y1, Y3, Y3
+	VMOVUPS     Y2, (AX)
+	LEAQ        32(AX), AX
+	CMPQ        BX, $0x08
+	JNE         store17part4
+	VMOVUPS     Y3, (AX)
+	JMP         store17part0
+
+store17part4:
+	TESTQ        $0x00000004, BX
+	JZ           store17part2
+	VMOVUPS      X3, (AX)
+	VEXTRACTF128 $0x01, Y3, X3
+	ADDQ         $0x10, AX
+
+store17part2:
+	TESTQ    $0x00000002, BX
+	JZ       store17part1
+	VMOVLPS  X3, (AX)
+	VMOVHLPS X3, X3, X3
+	ADDQ     $0x08, AX
+
+store17part1:
+	TESTQ  $0x00000001, BX
+	JZ     store17part0
+	VMOVSS X3, (AX)
+
+store17part0:
+	JMP done
+
+rest3:
+	SUBQ        $0x10, BX
+	LEAQ        masks<>+32(SB), SI
+	MOVQ        BX, DI
+	SHLQ        $0x02, DI
+	SUBQ        DI, SI
+	VMOVUPS     (DX), Y0
+	VMOVUPS     32(DX), Y1
+	VMOVUPS     (SI), Y2
+	VMASKMOVPS  64(DX), Y2, Y2
+	VMOVUPS     c7fffffff<>+0(SB), Y3
+	VANDPS      Y3, Y0, Y0
+	VANDPS      Y3, Y1, Y1
+	VANDPS      Y3, Y2, Y2
+	VMOVUPS     c41544cc0<>+0(SB), Y3
+	VMINPS      Y3, Y0, Y0
+	VMINPS      Y3, Y1, Y1
+	VMINPS      Y3, Y2, Y2
+	VMOVUPS     cbf38aa3a<>+0(SB), Y5
+	VMULPS      Y5, Y0, Y3
+	VMULPS      Y5, Y1, Y4
+	VMULPS      Y5, Y2, Y5
+	VMULPS      Y0, Y3, Y3
+	VMULPS      Y1, Y4, Y4
+	VMULPS      Y2, Y5, Y5
+	VMOVUPS     cbcf76bb2<>+0(SB), Y6
+	VMOVUPS     cbcf76bb2<>+0(SB), Y7
+	VMOVUPS     cbcf76bb2<>+0(SB), Y8
+	VMOVUPS     cbe43dc14<>+0(SB), Y9
+	VFMADD213PS Y9, Y0, Y6
+	VFMADD213PS Y9, Y1, Y7
+	VFMADD213PS Y9, Y2, Y8
+	VMOVUPS     c3d9b1cbb<>+0(SB), Y9
+	VMOVUPS     c3d9b1cbb<>+0(SB), Y10
+	VMOVUPS     c3d9b1cbb<>+0(SB), Y11
+	VMOVUPS     cbed87c1e<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y6
+	VFMADD213PS Y12, Y1, Y7
+	VFMADD213PS Y12, Y2, Y8
+	VMOVUPS     c3ef51622<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VMOVUPS     cbe67b296<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y6
+	VFMADD213PS Y12, Y1, Y7
+	VFMADD213PS Y12, Y2, Y8
+	VMOVUPS     c3f92558a<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VMOVUPS     c3f000000<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y6
+	VFMADD213PS Y12, Y1, Y7
+	VFMADD213PS Y12, Y2, Y8
+	VMOVUPS     c3f800000<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VMOVUPS     c4b400000<>+0(SB), Y2
+	VADDPS      Y2, Y3, Y0
+	VADDPS      Y2, Y4, Y1
+	VADDPS      Y2, Y5, Y2
+	VMOVUPS     c4b400000<>+0(SB), Y12
+	VSUBPS      Y12, Y0, Y13
+	VSUBPS      Y13, Y3, Y3
+	VSUBPS      Y12, Y1, Y13
+	VSUBPS      Y13, Y4, Y4
+	VSUBPS      Y12, Y2, Y12
+	VSUBPS      Y12, Y5, Y5
+	VMOVUPS     c3aaded2e<>+0(SB), Y12
+	VMOVUPS     c3aaded2e<>+0(SB), Y13
+	VMOVUPS     c3aaded2e<>+0(SB), Y14
+	VMOVUPS     c3c1e7457<>+0(SB), Y15
+	VFMADD213PS Y15, Y3, Y12
+	VFMADD213PS Y15, Y4, Y13
+	VFMADD213PS Y15, Y5, Y14
+	VMOVUPS     c3d635b6c<>+0(SB), Y15
+	VFMADD213PS Y15, Y3, Y12
+	VFMADD213PS Y15, Y4, Y13
+	VFMADD213PS Y15, Y5, Y14
+	VMOVUPS     c3e75fce1<>+0(SB), Y15
+	VFMADD213PS Y15, Y3, Y12
+	VFMADD213PS Y15, Y4, Y13
+	VFMADD213PS Y15, Y5, Y14
+	VMOVUPS     c3f317215<>+0(SB), Y15
+	VFMADD213PS Y15, Y3, Y12
+	VFMADD213PS Y15, Y4, Y13
+	VFMADD213PS Y15, Y5, Y14
+	VMOVUPS     c3f800000<>+0(SB), Y15
+	VFMADD213PS Y15, Y3, Y12
+	VFMADD213PS Y15, Y4, Y13
+	VFMADD213PS Y15, Y5, Y14
+	VPSLLD      $0x17, Y0, Y0
+	VPSLLD      $0x17, Y1, Y1
+	VPSLLD      $0x17, Y2, Y2
+	VPADDD      Y0, Y12, Y12
+	VPADDD      Y1, Y13, Y13
+	VPADDD      Y2, Y14, Y14
+	VDIVPS      Y9, Y6, Y6
+	VDIVPS      Y10, Y7, Y7
+	VDIVPS      Y11, Y8, Y8
+	VMULPS      Y6, Y12, Y12
+	VMULPS      Y7, Y13, Y13
+	VMULPS      Y8, Y14, Y14
+	VMOVUPS     (DX), Y0
+	VMOVUPS     32(DX), Y1
+	VMOVUPS     (SI), Y2
+	VMASKMOVPS  64(DX), Y2, Y2
+	VXORPS      Y3, Y3, Y3
+	VXORPS      Y4, Y4, Y4
+	VXORPS      Y5, Y5, Y5
+	VCMPPS      $0x11, Y0, Y3, Y3
+	VCMPPS      $0x11, Y1, Y4, Y4
+	VCMPPS      $0x11, Y2, Y5, Y5
+	VMOVUPS     c80000000<>+0(SB), Y8
+	VANDPS      Y8, Y3, Y6
+	VANDPS      Y8, Y4, Y7
+	VANDPS      Y8, Y5, Y8
+	VXORPS      Y6, Y12, Y12
+	VXORPS      Y7, Y13, Y13
+	VXORPS      Y8, Y14, Y14
+	VMOVUPS     c3f800000<>+0(SB), Y6
+	VANDPS      Y6, Y3, Y3
+	VANDPS      Y6, Y4, Y4
+	VANDPS      Y6, Y5, Y5
+	VADDPS      Y12, Y3, Y3
+	VADDPS      Y13, Y4, Y4
+	VADDPS      Y14, Y5, Y5
+	VSUBPS      Y0, Y0, Y0
+	VSUBPS      Y1, Y1, Y1
+	VSUBPS      Y2, Y2, Y2
+	VADDPS      Y0, Y3, Y3
+	VADDPS      Y1, Y4, Y4
+	VADDPS      Y2, Y5, Y5
+	VMOVUPS     (CX), Y0
+	VMOVUPS     32(CX), Y1
+	VMOVUPS     (SI), Y2
+	VMASKMOVPS  64(CX), Y2, Y2
+	VMULPS      Y0, Y3, Y3
+	VMULPS      Y1, Y4, Y4
+	VMULPS      Y2, Y5, Y5
+	VMOVUPS     Y3, (AX)
+	VMOVUPS     Y4, 32(AX)
+	LEAQ        64(AX), AX
+	CMPQ        BX, $0x08
+	JNE         store18part4
+	VMOVUPS     Y5, (AX)
+	JMP         store18part0
+
+store18part4:
+	TESTQ        $0x00000004, BX
+	JZ           store18part2
+	VMOVUPS      X5, (AX)
+	VEXTRACTF128 $0x01, Y5, X5
+	ADDQ         $0x10, AX
+
+store18part2:
+	TESTQ    $0x00000002, BX
+	JZ       store18part1
+	VMOVLPS  X5, (AX)
+	VMOVHLPS X5, X5, X5
+	ADDQ     $0x08, AX
+
+store18part1:
+	TESTQ  $0x00000001, BX
+	JZ     store18part0
+	VMOVSS X5, (AX)
+
+store18part0:
 done:
 	VZEROUPPER
 	RET
 
-DATA c3ecc422a<>+0(SB)/4, $0x3ecc422a
-DATA c3ecc422a<>+4(SB)/4, $0x3ecc422a
-DATA c3ecc422a<>+8(SB)/4, $0x3ecc422a
-DATA c3ecc422a<>+12(SB)/4, $0x3ecc422a
-DATA c3ecc422a<>+16(SB)/4, $0x3ecc422a
-DATA c3ecc422a<>+20(SB)/4, $0x3ecc422a
-DATA c3ecc422a<>+24(SB)/4, $0x3ecc422a
-DATA c3ecc422a<>+28(SB)/4, $0x3ecc422a
-GLOBL c3ecc422a<>(SB), RODATA|NOPTR, $32
+DATA cbcf76bb2<>+0(SB)/4, $0xbcf76bb2
+DATA cbcf76bb2<>+4(SB)/4, $0xbcf76bb2
+DATA cbcf76bb2<>+8(SB)/4, $0xbcf76bb2
+DATA cbcf76bb2<>+12(SB)/4, $0xbcf76bb2
+DATA cbcf76bb2<>+16(SB)/4, $0xbcf76bb2
+DATA cbcf76bb2<>+20(SB)/4, $0xbcf76bb2
+DATA cbcf76bb2<>+24(SB)/4, $0xbcf76bb2
+DATA cbcf76bb2<>+28(SB)/4, $0xbcf76bb2
+GLOBL cbcf76bb2<>(SB), RODATA|NOPTR, $32
+
+DATA cbe43dc14<>+0(SB)/4, $0xbe43dc14
+DATA cbe43dc14<>+4(SB)/4, $0xbe43dc14
+DATA cbe43dc14<>+8(SB)/4, $0xbe43dc14
+DATA cbe43dc14<>+12(SB)/4, $0xbe43dc14
+DATA cbe43dc14<>+16(SB)/4, $0xbe43dc14
+DATA cbe43dc14<>+20(SB)/4, $0xbe43dc14
+DATA cbe43dc14<>+24(SB)/4, $0xbe43dc14
+DATA cbe43dc14<>+28(SB)/4, $0xbe43dc14
+GLOBL cbe43dc14<>(SB), RODATA|NOPTR, $32
+
+DATA c3d9b1cbb<>+0(SB)/4, $0x3d9b1cbb
+DATA c3d9b1cbb<>+4(SB)/4, $0x3d9b1cbb
+DATA c3d9b1cbb<>+8(SB)/4, $0x3d9b1cbb
+DATA c3d9b1cbb<>+12(SB)/4, $0x3d9b1cbb
+DATA c3d9b1cbb<>+16(SB)/4, $0x3d9b1cbb
+DATA c3d9b1cbb<>+20(SB)/4, $0x3d9b1cbb
+DATA c3d9b1cbb<>+24(SB)/4, $0x3d9b1cbb
+DATA c3d9b1cbb<>+28(SB)/4, $0x3d9b1cbb
+GLOBL c3d9b1cbb<>(SB), RODATA|NOPTR, $32
+
+DATA cbed87c1e<>+0(SB)/4, $0xbed87c1e
+DATA cbed87c1e<>+4(SB)/4, $0xbed87c1e
+DATA cbed87c1e<>+8(SB)/4, $0xbed87c1e
+DATA cbed87c1e<>+12(SB)/4, $0xbed87c1e
+DATA cbed87c1e<>+16(SB)/4, $0xbed87c1e
+DATA cbed87c1e<>+20(SB)/4, $0xbed87c1e
+DATA cbed87c1e<>+24(SB)/4, $0xbed87c1e
+DATA cbed87c1e<>+28(SB)/4, $0xbed87c1e
+GLOBL cbed87c1e<>(SB), RODATA|NOPTR, $32
+
+DATA c3ef51622<>+0(SB)/4, $0x3ef51622
+DATA c3ef51622<>+4(SB)/4, $0x3ef51622
+DATA c3ef51622<>+8(SB)/4, $0x3ef51622
+DATA c3ef51622<>+12(SB)/4, $0x3ef51622
+DATA c3ef51622<>+16(SB)/4, $0x3ef51622
+DATA c3ef51622<>+20(SB)/4, $0x3ef51622
+DATA c3ef51622<>+24(SB)/4, $0x3ef51622
+DATA c3ef51622<>+28(SB)/4, $0x3ef51622
+GLOBL c3ef51622<>(SB), RODATA|NOPTR, $32
+
+DATA cbe67b296<>+0(SB)/4, $0xbe67b296
+DATA cbe67b296<>+4(SB)/4, $0xbe67b296
+DATA cbe67b296<>+8(SB)/4, $0xbe67b296
+DATA cbe67b296<>+12(SB)/4, $0xbe67b296
+DATA cbe67b296<>+16(SB)/4, $0xbe67b296
+DATA cbe67b296<>+20(SB)/4, $0xbe67b296
+DATA cbe67b296<>+24(SB)/4, $0xbe67b296
+DATA cbe67b296<>+28(SB)/4, $0xbe67b296
+GLOBL cbe67b296<>(SB), RODATA|NOPTR, $32
+
+DATA c3f92558a<>+0(SB)/4, $0x3f92558a
+DATA c3f92558a<>+4(SB)/4, $0x3f92558a
+DATA c3f92558a<>+8(SB)/4, $0x3f92558a
+DATA c3f92558a<>+12(SB)/4, $0x3f92558a
+DATA c3f92558a<>+16(SB)/4, $0x3f92558a
+DATA c3f92558a<>+20(SB)/4, $0x3f92558a
+DATA c3f92558a<>+24(SB)/4, $0x3f92558a
+DATA c3f92558a<>+28(SB)/4, $0x3f92558a
+GLOBL c3f92558a<>(SB), RODATA|NOPTR, $32
+
+DATA c80000000<>+0(SB)/4, $0x80000000
+DATA c80000000<>+4(SB)/4, $0x80000000
+DATA c80000000<>+8(SB)/4, $0x80000000
+DATA c80000000<>+12(SB)/4, $0x80000000
+DATA c80000000<>+16(SB)/4, $0x80000000
+DATA c80000000<>+20(SB)/4, $0x80000000
+DATA c80000000<>+24(SB)/4, $0x80000000
+DATA c80000000<>+28(SB)/4, $0x80000000
+GLOBL c80000000<>(SB), RODATA|NOPTR, $32
 
 // func quickGELUAVX2(y *float32, x *float32, n int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·quickGELUAVX2(SB), NOSPLIT, $0-24
-	MOVQ y+0(FP), AX
-	MOVQ x+8(FP), CX
-	MOVQ n+16(FP), DX
+	MOVQ    y+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    n+16(FP), DX
+	SUBQ    $0x18, DX
+	JLT     rest
+	PCALIGN $0x20
 
-eight:
-	SUBQ         $0x08, DX
-	JLT          rest
-	VMOVUPS      (CX), Y0
-	VMOVUPS      c3f800000<>+0(SB), Y2
-	VMULPS       cbfd9db23<>+0(SB), Y0, Y1
-	VMULPS       c3fb8aa3b<>+0(SB), Y1, Y3
-	VROUNDPS     $0x08, Y3, Y3
-	VMOVAPS      Y1, Y4
-	VFNMADD231PS c3f318000<>+0(SB), Y3, Y4
-	VFNMADD231PS cb95e8083<>+0(SB), Y3, Y4
-	VMOVUPS      c39506967<>+0(SB), Y5
-	VFMADD213PS  c3ab743ce<>+0(SB), Y4, Y5
-	VFMADD213PS  c3c088908<>+0(SB), Y4, Y5
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y4, Y5
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y4, Y5
-	VFMADD213PS  c3f000000<>+0(SB), Y4, Y5
-	VMULPS       Y4, Y5, Y5
-	VFMADD213PS  Y4, Y4, Y5
-	VADDPS       c3f800000<>+0(SB), Y5, Y5
-	VCVTPS2DQ    Y3, Y3
-	VPSLLD       $0x17, Y3, Y3
-	VPADDD       Y3, Y5, Y5
-	VMOVUPS      cc2aeac4f<>+0(SB), Y3
-	VCMPPS       $0x11, Y3, Y1, Y3
-	VANDNPS      Y5, Y3, Y5
-	VCMPPS       $0x1e, c42b17217<>+0(SB), Y1, Y3
-	VBLENDVPS    Y3, c7f800000<>+0(SB), Y5, Y5
-	VADDPS       Y2, Y5, Y1
-	VDIVPS       Y1, Y2, Y1
-	VMULPS       Y0, Y1, Y1
-	VMOVUPS      Y1, (AX)
-	ADDQ         $0x20, AX
-	ADDQ         $0x20, CX
-	JMP          eight
+whole:
+	VMOVUPS     (CX), Y0
+	VMOVUPS     32(CX), Y1
+	VMOVUPS     64(CX), Y2
+	VMOVUPS     cc01d265f<>+0(SB), Y5
+	VMULPS      Y5, Y0, Y3
+	VMULPS      Y5, Y1, Y4
+	VMULPS      Y5, Y2, Y5
+	VMOVUPS     cc2fe0000<>+0(SB), Y6
+	VMAXPS      Y6, Y3, Y3
+	VMAXPS      Y6, Y4, Y4
+	VMAXPS      Y6, Y5, Y5
+	VMOVUPS     c43000000<>+0(SB), Y6
+	VMINPS      Y6, Y3, Y3
+	VMINPS      Y6, Y4, Y4
+	VMINPS      Y6, Y5, Y5
+	VMOVUPS     c4b400000<>+0(SB), Y8
+	VADDPS      Y8, Y3, Y6
+	VADDPS      Y8, Y4, Y7
+	VADDPS      Y8, Y5, Y8
+	VMOVUPS     c4b400000<>+0(SB), Y9
+	VSUBPS      Y9, Y6, Y10
+	VSUBPS      Y10, Y3, Y3
+	VSUBPS      Y9, Y7, Y10
+	VSUBPS      Y10, Y4, Y4
+	VSUBPS      Y9, Y8, Y9
+	VSUBPS      Y9, Y5, Y5
+	VMOVUPS     c3aaded2e<>+0(SB), Y9
+	VMOVUPS     c3aaded2e<>+0(SB), Y10
+	VMOVUPS     c3aaded2e<>+0(SB), Y11
+	VMOVUPS     c3c1e7457<>+0(SB), Y12
+	VFMADD213PS Y12, Y3, Y9
+	VFMADD213PS Y12, Y4, Y10
+	VFMADD213PS Y12, Y5, Y11
+	VMOVUPS     c3d635b6c<>+0(SB), Y12
+	VFMADD213PS Y12, Y3, Y9
+	VFMADD213PS Y12, Y4, Y10
+	VFMADD213PS Y12, Y5, Y11
+	VMOVUPS     c3e75fce1<>+0(SB), Y12
+	VFMADD213PS Y12, Y3, Y9
+	VFMADD213PS Y12, Y4, Y10
+	VFMADD213PS Y12, Y5, Y11
+	VMOVUPS     c3f317215<>+0(SB), Y12
+	VFMADD213PS Y12, Y3, Y9
+	VFMADD213PS Y12, Y4, Y10
+	VFMADD213PS Y12, Y5, Y11
+	VMOVUPS     c3f800000<>+0(SB), Y12
+	VFMADD213PS Y12, Y3, Y9
+	VFMADD213PS Y12, Y4, Y10
+	VFMADD213PS Y12, Y5, Y11
+	VPSLLD      $0x17, Y6, Y6
+	VPSLLD      $0x17, Y7, Y7
+	VPSLLD      $0x17, Y8, Y8
+	VPADDD      Y6, Y9, Y9
+	VPADDD      Y7, Y10, Y10
+	VPADDD      Y8, Y11, Y11
+	VMOVUPS     c3f800000<>+0(SB), Y3
+	VADDPS      Y3, Y9, Y9
+	VADDPS      Y3, Y10, Y10
+	VADDPS      Y3, Y11, Y11
+	VDIVPS      Y9, Y0, Y9
+	VDIVPS      Y10, Y1, Y10
+	VDIVPS      Y11, Y2, Y11
+	VMOVUPS     Y9, (AX)
+	VMOVUPS     Y10, 32(AX)
+	VMOVUPS     Y11, 64(AX)
+	ADDQ        $0x60, AX
+	ADDQ        $0x60, CX
+	SUBQ        $0x18, DX
+	JGE         whole
 
 rest:
-	ADDQ         $0x08, DX
-	JZ           done
-	LEAQ         masks<>+32(SB), BX
-	SHLQ         $0x02, DX
-	SUBQ         DX, BX
-	VMOVUPS      (BX), Y0
-	VMASKMOVPS   (CX), Y0, Y1
-	VMOVUPS      c3f800000<>+0(SB), Y3
-	VMULPS       cbfd9db23<>+0(SB), Y1, Y2
-	VMULPS       c3fb8aa3b<>+0(SB), Y2, Y4
-	VROUNDPS     $0x08, Y4, Y4
-	VMOVAPS      Y2, Y5
-	VFNMADD231PS c3f318000<>+0(SB), Y4, Y5
-	VFNMADD231PS cb95e8083<>+0(SB), Y4, Y5
-	VMOVUPS      c39506967<>+0(SB), Y6
-	VFMADD213PS  c3ab743ce<>+0(SB), Y5, Y6
-	VFMADD213PS  c3c088908<>+0(SB), Y5, Y6
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y5, Y6
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y5, Y6
-	VFMADD213PS  c3f000000<>+0(SB), Y5, Y6
-	VMULPS       Y5, Y6, Y6
-	VFMADD213PS  Y5, Y5, Y6
-	VADDPS       c3f800000<>+0(SB), Y6, Y6
-	VCVTPS2DQ    Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y6, Y6
-	VMOVUPS      cc2aeac4f<>+0(SB), Y4
-	VCMPPS       $0x11, Y4, Y2, Y4
-	VANDNPS      Y6, Y4, Y6
-	VCMPPS       $0x1e, c42b17217<>+0(SB), Y2, Y4
-	VBLENDVPS    Y4, c7f800000<>+0(SB), Y6, Y6
-	VADDPS       Y3, Y6, Y2
-	VDIVPS       Y2, Y3, Y2
-	VMULPS       Y1, Y2, Y2
-	VMASKMOVPS   Y2, Y0, (AX)
+	ADDQ        $0x18, DX
+	JZ          done
+	CMPQ        DX, $0x08
+	JGT         rest2
+	LEAQ        masks<>+32(SB), BX
+	MOVQ        DX, SI
+	SHLQ        $0x02, SI
+	SUBQ        SI, BX
+	VMOVUPS     (BX), Y0
+	VMASKMOVPS  (CX), Y0, Y0
+	VMULPS      cc01d265f<>+0(SB), Y0, Y1
+	VMAXPS      cc2fe0000<>+0(SB), Y1, Y1
+	VMINPS      c43000000<>+0(SB), Y1, Y1
+	VADDPS      c4b400000<>+0(SB), Y1, Y2
+	VMOVUPS     c4b400000<>+0(SB), Y3
+	VSUBPS      Y3, Y2, Y3
+	VSUBPS      Y3, Y1, Y1
+	VMOVUPS     c3aaded2e<>+0(SB), Y3
+	VFMADD213PS c3c1e7457<>+0(SB), Y1, Y3
+	VFMADD213PS c3d635b6c<>+0(SB), Y1, Y3
+	VFMADD213PS c3e75fce1<>+0(SB), Y1, Y3
+	VFMADD213PS c3f317215<>+0(SB), Y1, Y3
+	VFMADD213PS c3f800000<>+0(SB), Y1, Y3
+	VPSLLD      $0x17, Y2, Y2
+	VPADDD      Y2, Y3, Y3
+	VADDPS      c3f800000<>+0(SB), Y3, Y3
+	VDIVPS      Y3, Y0, Y3
+	LEAQ        (AX), AX
+	CMPQ        DX, $0x08
+	JNE         store19part4
+	VMOVUPS     Y3, (AX)
+	JMP         store19part0
 
+store19part4:
+	TESTQ        $0x00000004, DX
+	JZ           store19part2
+	VMOVUPS      X3, (AX)
+	VEXTRACTF128 $0x01, Y3, X3
+	ADDQ         $0x10, AX
+
+store19part2:
+	TESTQ    $0x00000002, DX
+	JZ       store19part1
+	VMOVLPS  X3, (AX)
+	VMOVHLPS X3, X3, X3
+	ADDQ     $0x08, AX
+
+store19part1:
+	TESTQ  $0x00000001, DX
+	JZ     store19part0
+	VMOVSS X3, (AX)
+
+store19part0:
+	JMP done
+
+rest2:
+	CMPQ        DX, $0x10
+	JGT         rest3
+	SUBQ        $0x08, DX
+	LEAQ        masks<>+32(SB), BX
+	MOVQ        DX, SI
+	SHLQ        $0x02, SI
+	SUBQ        SI, BX
+	VMOVUPS     (CX), Y0
+	VMOVUPS     (BX), Y1
+	VMASKMOVPS  32(CX), Y1, Y1
+	VMOVUPS     cc01d265f<>+0(SB), Y3
+	VMULPS      Y3, Y0, Y2
+	VMULPS      Y3, Y1, Y3
+	VMOVUPS     cc2fe0000<>+0(SB), Y4
+	VMAXPS      Y4, Y2, Y2
+	VMAXPS      Y4, Y3, Y3
+	VMOVUPS     c43000000<>+0(SB), Y4
+	VMINPS      Y4, Y2, Y2
+	VMINPS      Y4, Y3, Y3
+	VMOVUPS     c4b400000<>+0(SB), Y5
+	VADDPS      Y5, Y2, Y4
+	VADDPS      Y5, Y3, Y5
+	VMOVUPS     c4b400000<>+0(SB), Y6
+	VSUBPS      Y6, Y4, Y7
+	VSUBPS      Y7, Y2, Y2
+	VSUBPS      Y6, Y5, Y6
+	VSUBPS      Y6, Y3, Y3
+	VMOVUPS     c3aaded2e<>+0(SB), Y6
+	VMOVUPS     c3aaded2e<>+0(SB), Y7
+	VMOVUPS     c3c1e7457<>+0(SB), Y8
+	VFMADD213PS Y8, Y2, Y6
+	VFMADD213PS Y8, Y3, Y7
+	VMOVUPS     c3d635b6c<>+0(SB), Y8
+	VFMADD213PS Y8, Y2, Y6
+	VFMADD213PS Y8, Y3, Y7
+	VMOVUPS     c3e75fce1<>+0(SB), Y8
+	VFMADD213PS Y8, Y2, Y6
+	VFMADD213PS Y8, Y3, Y7
+	VMOVUPS     c3f317215<>+0(SB), Y8
+	VFMADD213PS Y8, Y2, Y6
+	VFMADD213PS Y8, Y3, Y7
+	VMOVUPS     c3f800000<>+0(SB), Y8
+	VFMADD213PS Y8, Y2, Y6
+	VFMADD213PS Y8, Y3, Y7
+	VPSLLD      $0x17, Y4, Y4
+	VPSLLD      $0x17, Y5, Y5
+	VPADDD      Y4, Y6, Y6
+	VPADDD      Y5, Y7, Y7
+	VMOVUPS     c3f800000<>+0(SB), Y2
+	VADDPS      Y2, Y6, Y6
+	VADDPS      Y2, Y7, Y7
+	VDIVPS      Y6, Y0, Y6
+	VDIVPS      Y7, Y1, Y7
+	VMOVUPS     Y6, (AX)
+	LEAQ        32(AX), AX
+	CMPQ        DX, $0x08
+	JNE         store20part4
+	VMOVUPS     Y7, (AX)
+	JMP         store20part0
+
+store20part4:
+	TESTQ        $0x00000004, DX
+	JZ           store20part2
+	VMOVUPS      X7, (AX)
+	VEXTRACTF128 $0x01, Y7, X7
+	ADDQ         $0x10, AX
+
+store20part2:
+	TESTQ    $0x00000002, DX
+	JZ       store20part1
+	VMOVLPS  X7, (AX)
+	VMOVHLPS X7, X7, X7
+	ADDQ     $0x08, AX
+
+store20part1:
+	TESTQ  $0x00000001, DX
+	JZ     store20part0
+	VMOVSS X7, (AX)
+
+store20part0:
+	JMP done
+
+rest3:
+	SUBQ        $0x10, DX
+	LEAQ        masks<>+32(SB), BX
+	MOVQ        DX, SI
+	SHLQ        $0x02, SI
+	SUBQ        SI, BX
+	VMOVUPS     (CX), Y0
+	VMOVUPS     32(CX), Y1
+	VMOVUPS     (BX), Y2
+	VMASKMOVPS  64(CX), Y2, Y2
+	VMOVUPS     cc01d265f<>+0(SB), Y5
+	VMULPS      Y5, Y0, Y3
+	VMULPS      Y5, Y1, Y4
+	VMULPS      Y5, Y2, Y5
+	VMOVUPS     cc2fe0000<>+0(SB), Y6
+	VMAXPS      Y6, Y3, Y3
+	VMAXPS      Y6, Y4, Y4
+	VMAXPS      Y6, Y5, Y5
+	VMOVUPS     c43000000<>+0(SB), Y6
+	VMINPS      Y6, Y3, Y3
+	VMINPS      Y6, Y4, Y4
+	VMINPS      Y6, Y5, Y5
+	VMOVUPS     c4b400000<>+0(SB), Y8
+	VADDPS      Y8, Y3, Y6
+	VADDPS      Y8, Y4, Y7
+	VADDPS      Y8, Y5, Y8
+	VMOVUPS     c4b400000<>+0(SB), Y9
+	VSUBPS      Y9, Y6, Y10
+	VSUBPS      Y10, Y3, Y3
+	VSUBPS      Y9, Y7, Y10
+	VSUBPS      Y10, Y4, Y4
+	VSUBPS      Y9, Y8, Y9
+	VSUBPS      Y9, Y5, Y5
+	VMOVUPS     c3aaded2e<>+0(SB), Y9
+	VMOVUPS     c3aaded2e<>+0(SB), Y10
+	VMOVUPS     c3aaded2e<>+0(SB), Y11
+	VMOVUPS     c3c1e7457<>+0(SB), Y12
+	VFMADD213PS Y12, Y3, Y9
+	VFMADD213PS Y12, Y4, Y10
+	VFMADD213PS Y12, Y5, Y11
+	VMOVUPS     c3d635b6c<>+0(SB), Y12
+	VFMADD213PS Y12, Y3, Y9
+	VFMADD213PS Y12, Y4, Y10
+	VFMADD213PS Y12, Y5, Y11
+	VMOVUPS     c3e75fce1<>+0(SB), Y12
+	VFMADD213PS Y12, Y3, Y9
+	VFMADD213PS Y12, Y4, Y10
+	VFMADD213PS Y12, Y5, Y11
+	VMOVUPS     c3f317215<>+0(SB), Y12
+	VFMADD213PS Y12, Y3, Y9
+	VFMADD213PS Y12, Y4, Y10
+	VFMADD213PS Y12, Y5, Y11
+	VMOVUPS     c3f800000<>+0(SB), Y12
+	VFMADD213PS Y12, Y3, Y9
+	VFMADD213PS Y12, Y4, Y10
+	VFMADD213PS Y12, Y5, Y11
+	VPSLLD      $0x17, Y6, Y6
+	VPSLLD      $0x17, Y7, Y7
+	VPSLLD      $0x17, Y8, Y8
+	VPADDD      Y6, Y9, Y9
+	VPADDD      Y7, Y10, Y10
+	VPADDD      Y8, Y11, Y11
+	VMOVUPS     c3f800000<>+0(SB), Y3
+	VADDPS      Y3, Y9, Y9
+	VADDPS      Y3, Y10, Y10
+	VADDPS      Y3, Y11, Y11
+	VDIVPS      Y9, Y0, Y9
+	VDIVPS      Y10, Y1, Y10
+	VDIVPS      Y11, Y2, Y11
+	VMOVUPS     Y9, (AX)
+	VMOVUPS     Y10, 32(AX)
+	LEAQ        64(AX), AX
+	CMPQ        DX, $0x08
+	JNE         store21part4
+	VMOVUPS     Y11, (AX)
+	JMP         store21part0
+
+store21part4:
+	TESTQ        $0x00000004, DX
+	JZ           store21part2
+	VMOVUPS      X11, (AX)
+	VEXTRACTF128 $0x01, Y11, X11
+	ADDQ         $0x10, AX
+
+store21part2:
+	TESTQ    $0x00000002, DX
+	JZ       store21part1
+	VMOVLPS  X11, (AX)
+	VMOVHLPS X11, X11, X11
+	ADDQ     $0x08, AX
+
+store21part1:
+	TESTQ  $0x00000001, DX
+	JZ     store21part0
+	VMOVSS X11, (AX)
+
+store21part0:
 done:
 	VZEROUPPER
 	RET
 
-DATA cbfd9db23<>+0(SB)/4, $0xbfd9db23
-DATA cbfd9db23<>+4(SB)/4, $0xbfd9db23
-DATA cbfd9db23<>+8(SB)/4, $0xbfd9db23
-DATA cbfd9db23<>+12(SB)/4, $0xbfd9db23
-DATA cbfd9db23<>+16(SB)/4, $0xbfd9db23
-DATA cbfd9db23<>+20(SB)/4, $0xbfd9db23
-DATA cbfd9db23<>+24(SB)/4, $0xbfd9db23
-DATA cbfd9db23<>+28(SB)/4, $0xbfd9db23
-GLOBL cbfd9db23<>(SB), RODATA|NOPTR, $32
+DATA cc01d265f<>+0(SB)/4, $0xc01d265f
+DATA cc01d265f<>+4(SB)/4, $0xc01d265f
+DATA cc01d265f<>+8(SB)/4, $0xc01d265f
+DATA cc01d265f<>+12(SB)/4, $0xc01d265f
+DATA cc01d265f<>+16(SB)/4, $0xc01d265f
+DATA cc01d265f<>+20(SB)/4, $0xc01d265f
+DATA cc01d265f<>+24(SB)/4, $0xc01d265f
+DATA cc01d265f<>+28(SB)/4, $0xc01d265f
+GLOBL cc01d265f<>(SB), RODATA|NOPTR, $32
+
+DATA cc2fe0000<>+0(SB)/4, $0xc2fe0000
+DATA cc2fe0000<>+4(SB)/4, $0xc2fe0000
+DATA cc2fe0000<>+8(SB)/4, $0xc2fe0000
+DATA cc2fe0000<>+12(SB)/4, $0xc2fe0000
+DATA cc2fe0000<>+16(SB)/4, $0xc2fe0000
+DATA cc2fe0000<>+20(SB)/4, $0xc2fe0000
+DATA cc2fe0000<>+24(SB)/4, $0xc2fe0000
+DATA cc2fe0000<>+28(SB)/4, $0xc2fe0000
+GLOBL cc2fe0000<>(SB), RODATA|NOPTR, $32
+
+DATA c43000000<>+0(SB)/4, $0x43000000
+DATA c43000000<>+4(SB)/4, $0x43000000
+DATA c43000000<>+8(SB)/4, $0x43000000
+DATA c43000000<>+12(SB)/4, $0x43000000
+DATA c43000000<>+16(SB)/4, $0x43000000
+DATA c43000000<>+20(SB)/4, $0x43000000
+DATA c43000000<>+24(SB)/4, $0x43000000
+DATA c43000000<>+28(SB)/4, $0x43000000
+GLOBL c43000000<>(SB), RODATA|NOPTR, $32
 
 // func quickGELUGradAVX2(dx *float32, dy *float32, x *float32, n int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·quickGELUGradAVX2(SB), NOSPLIT, $0-32
-	MOVQ dx+0(FP), AX
-	MOVQ dy+8(FP), CX
-	MOVQ x+16(FP), DX
-	MOVQ n+24(FP), BX
+	MOVQ    dx+0(FP), AX
+	MOVQ    dy+8(FP), CX
+	MOVQ    x+16(FP), DX
+	MOVQ    n+24(FP), BX
+	SUBQ    $0x18, BX
+	JLT     rest
+	PCALIGN $0x20
 
-eight:
-	SUBQ         $0x08, BX
-	JLT          rest
-	VMOVUPS      (DX), Y0
-	VMOVUPS      (CX), Y1
-	VMOVUPS      c3f800000<>+0(SB), Y3
-	VMULPS       cbfd9db23<>+0(SB), Y0, Y2
-	VMULPS       c3fb8aa3b<>+0(SB), Y2, Y4
-	VROUNDPS     $0x08, Y4, Y4
-	VMOVAPS      Y2, Y5
-	VFNMADD231PS c3f318000<>+0(SB), Y4, Y5
-	VFNMADD231PS cb95e8083<>+0(SB), Y4, Y5
-	VMOVUPS      c39506967<>+0(SB), Y6
-	VFMADD213PS  c3ab743ce<>+0(SB), Y5, Y6
-	VFMADD213PS  c3c088908<>+0(SB), Y5, Y6
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y5, Y6
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y5, Y6
-	VFMADD213PS  c3f000000<>+0(SB), Y5, Y6
-	VMULPS       Y5, Y6, Y6
-	VFMADD213PS  Y5, Y5, Y6
-	VADDPS       c3f800000<>+0(SB), Y6, Y6
-	VCVTPS2DQ    Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y6, Y6
-	VMOVUPS      cc2aeac4f<>+0(SB), Y4
-	VCMPPS       $0x11, Y4, Y2, Y4
-	VANDNPS      Y6, Y4, Y6
-	VCMPPS       $0x1e, c42b17217<>+0(SB), Y2, Y4
-	VBLENDVPS    Y4, c7f800000<>+0(SB), Y6, Y6
-	VADDPS       Y3, Y6, Y2
-	VDIVPS       Y2, Y3, Y2
-	VMINPS       c7f7fffff<>+0(SB), Y6, Y6
-	VMULPS       Y2, Y6, Y6
-	VMULPS       c3fd9db23<>+0(SB), Y6, Y6
-	VMULPS       Y0, Y6, Y6
-	VFMADD213PS  Y2, Y2, Y6
-	VMULPS       Y6, Y1, Y1
-	VMOVUPS      Y1, (AX)
-	ADDQ         $0x20, AX
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
-	JMP          eight
+whole:
+	VMOVUPS     (DX), Y0
+	VMOVUPS     32(DX), Y1
+	VMOVUPS     64(DX), Y2
+	VMOVUPS     cc01d265f<>+0(SB), Y3
+	VMULPS      Y3, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VMULPS      Y3, Y2, Y2
+	VMOVUPS     cc2fa0000<>+0(SB), Y3
+	VMAXPS      Y3, Y0, Y0
+	VMAXPS      Y3, Y1, Y1
+	VMAXPS      Y3, Y2, Y2
+	VMOVUPS     c42fa0000<>+0(SB), Y3
+	VMINPS      Y3, Y0, Y0
+	VMINPS      Y3, Y1, Y1
+	VMINPS      Y3, Y2, Y2
+	VMOVUPS     cbf317218<>+0(SB), Y5
+	VMULPS      Y5, Y0, Y3
+	VMULPS      Y5, Y1, Y4
+	VMULPS      Y5, Y2, Y5
+	VMOVUPS     c4b400000<>+0(SB), Y8
+	VADDPS      Y8, Y0, Y6
+	VADDPS      Y8, Y1, Y7
+	VADDPS      Y8, Y2, Y8
+	VMOVUPS     c4b400000<>+0(SB), Y9
+	VSUBPS      Y9, Y6, Y10
+	VSUBPS      Y10, Y0, Y0
+	VSUBPS      Y9, Y7, Y10
+	VSUBPS      Y10, Y1, Y1
+	VSUBPS      Y9, Y8, Y9
+	VSUBPS      Y9, Y2, Y2
+	VMOVUPS     c3aaded2e<>+0(SB), Y9
+	VMOVUPS     c3aaded2e<>+0(SB), Y10
+	VMOVUPS     c3aaded2e<>+0(SB), Y11
+	VMOVUPS     c3c1e7457<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VMOVUPS     c3d635b6c<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VMOVUPS     c3e75fce1<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VMOVUPS     c3f317215<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VMOVUPS     c3f800000<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VPSLLD      $0x17, Y6, Y6
+	VPSLLD      $0x17, Y7, Y7
+	VPSLLD      $0x17, Y8, Y8
+	VPADDD      Y6, Y9, Y9
+	VPADDD      Y7, Y10, Y10
+	VPADDD      Y8, Y11, Y11
+	VMOVUPS     c3f800000<>+0(SB), Y6
+	VMOVUPS     c3f800000<>+0(SB), Y7
+	VMOVUPS     c3f800000<>+0(SB), Y8
+	VMOVUPS     c3f800000<>+0(SB), Y2
+	VADDPS      Y2, Y9, Y0
+	VADDPS      Y2, Y10, Y1
+	VADDPS      Y2, Y11, Y2
+	VDIVPS      Y0, Y6, Y6
+	VDIVPS      Y1, Y7, Y7
+	VDIVPS      Y2, Y8, Y8
+	VMULPS      Y6, Y9, Y9
+	VMULPS      Y7, Y10, Y10
+	VMULPS      Y8, Y11, Y11
+	VMULPS      Y3, Y9, Y9
+	VMULPS      Y4, Y10, Y10
+	VMULPS      Y5, Y11, Y11
+	VFMADD213PS Y6, Y6, Y9
+	VFMADD213PS Y7, Y7, Y10
+	VFMADD213PS Y8, Y8, Y11
+	VMOVUPS     (DX), Y0
+	VMOVUPS     32(DX), Y1
+	VMOVUPS     64(DX), Y2
+	VSUBPS      Y0, Y0, Y0
+	VSUBPS      Y1, Y1, Y1
+	VSUBPS      Y2, Y2, Y2
+	VADDPS      Y0, Y9, Y9
+	VADDPS      Y1, Y10, Y10
+	VADDPS      Y2, Y11, Y11
+	VMOVUPS     (CX), Y0
+	VMOVUPS     32(CX), Y1
+	VMOVUPS     64(CX), Y2
+	VMULPS      Y0, Y9, Y9
+	VMULPS      Y1, Y10, Y10
+	VMULPS      Y2, Y11, Y11
+	VMOVUPS     Y9, (AX)
+	VMOVUPS     Y10, 32(AX)
+	VMOVUPS     Y11, 64(AX)
+	ADDQ        $0x60, AX
+	ADDQ        $0x60, CX
+	ADDQ        $0x60, DX
+	SUBQ        $0x18, BX
+	JGE         whole
 
 rest:
-	ADDQ         $0x08, BX
-	JZ           done
-	LEAQ         masks<>+32(SB), SI
-	SHLQ         $0x02, BX
-	SUBQ         BX, SI
-	VMOVUPS      (SI), Y0
-	VMASKMOVPS   (DX), Y0, Y1
-	VMASKMOVPS   (CX), Y0, Y2
-	VMOVUPS      c3f800000<>+0(SB), Y4
-	VMULPS       cbfd9db23<>+0(SB), Y1, Y3
-	VMULPS       c3fb8aa3b<>+0(SB), Y3, Y5
-	VROUNDPS     $0x08, Y5, Y5
-	VMOVAPS      Y3, Y6
-	VFNMADD231PS c3f318000<>+0(SB), Y5, Y6
-	VFNMADD231PS cb95e8083<>+0(SB), Y5, Y6
-	VMOVUPS      c39506967<>+0(SB), Y7
-	VFMADD213PS  c3ab743ce<>+0(SB), Y6, Y7
-	VFMADD213PS  c3c088908<>+0(SB), Y6, Y7
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y6, Y7
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y6, Y7
-	VFMADD213PS  c3f000000<>+0(SB), Y6, Y7
-	VMULPS       Y6, Y7, Y7
-	VFMADD213PS  Y6, Y6, Y7
-	VADDPS       c3f800000<>+0(SB), Y7, Y7
-	VCVTPS2DQ    Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
-	VPADDD       Y5, Y7, Y7
-	VMOVUPS      cc2aeac4f<>+0(SB), Y5
-	VCMPPS       $0x11, Y5, Y3, Y5
-	VANDNPS      Y7, Y5, Y7
-	VCMPPS       $0x1e, c42b17217<>+0(SB), Y3, Y5
-	VBLENDVPS    Y5, c7f800000<>+0(SB), Y7, Y7
-	VADDPS       Y4, Y7, Y3
-	VDIVPS       Y3, Y4, Y3
-	VMINPS       c7f7fffff<>+0(SB), Y7, Y7
-	VMULPS       Y3, Y7, Y7
-	VMULPS       c3fd9db23<>+0(SB), Y7, Y7
-	VMULPS       Y1, Y7, Y7
-	VFMADD213PS  Y3, Y3, Y7
-	VMULPS       Y7, Y2, Y2
-	VMASKMOVPS   Y2, Y0, (AX)
+	ADDQ        $0x18, BX
+	JZ          done
+	CMPQ        BX, $0x08
+	JGT         rest2
+	LEAQ        masks<>+32(SB), SI
+	MOVQ        BX, DI
+	SHLQ        $0x02, DI
+	SUBQ        DI, SI
+	VMOVUPS     (SI), Y0
+	VMASKMOVPS  (DX), Y0, Y0
+	VMULPS      cc01d265f<>+0(SB), Y0, Y0
+	VMAXPS      cc2fa0000<>+0(SB), Y0, Y0
+	VMINPS      c42fa0000<>+0(SB), Y0, Y0
+	VMULPS      cbf317218<>+0(SB), Y0, Y1
+	VADDPS      c4b400000<>+0(SB), Y0, Y2
+	VMOVUPS     c4b400000<>+0(SB), Y3
+	VSUBPS      Y3, Y2, Y3
+	VSUBPS      Y3, Y0, Y0
+	VMOVUPS     c3aaded2e<>+0(SB), Y3
+	VFMADD213PS c3c1e7457<>+0(SB), Y0, Y3
+	VFMADD213PS c3d635b6c<>+0(SB), Y0, Y3
+	VFMADD213PS c3e75fce1<>+0(SB), Y0, Y3
+	VFMADD213PS c3f317215<>+0(SB), Y0, Y3
+	VFMADD213PS c3f800000<>+0(SB), Y0, Y3
+	VPSLLD      $0x17, Y2, Y2
+	VPADDD      Y2, Y3, Y3
+	VMOVUPS     c3f800000<>+0(SB), Y2
+	VADDPS      c3f800000<>+0(SB), Y3, Y0
+	VDIVPS      Y0, Y2, Y2
+	VMULPS      Y2, Y3, Y3
+	VMULPS      Y1, Y3, Y3
+	VFMADD213PS Y2, Y2, Y3
+	VMOVUPS     (SI), Y0
+	VMASKMOVPS  (DX), Y0, Y0
+	VSUBPS      Y0, Y0, Y0
+	VADDPS      Y0, Y3, Y3
+	VMOVUPS     (SI), Y0
+	VMASKMOVPS  (CX), Y0, Y0
+	VMULPS      Y0, Y3, Y3
+	LEAQ        (AX), AX
+	CMPQ        BX, $0x08
+	JNE         store22part4
+	VMOVUPS     Y3, (AX)
+	JMP         store22part0
 
+store22part4:
+	TESTQ        $0x00000004, BX
+	JZ           store22part2
+	VMOVUPS      X3, (AX)
+	VEXTRACTF128 $0x01, Y3, X3
+	ADDQ         $0x10, AX
+
+store22part2:
+	TESTQ    $0x00000002, BX
+	JZ       store22part1
+	VMOVLPS  X3, (AX)
+	VMOVHLPS X3, X3, X3
+	ADDQ     $0x08, AX
+
+store22part1:
+	TESTQ  $0x00000001, BX
+	JZ     store22part0
+	VMOVSS X3, (AX)
+
+store22part0:
+	JMP done
+
+rest2:
+	CMPQ        BX, $0x10
+	JGT         rest3
+	SUBQ        $0x08, BX
+	LEAQ        masks<>+32(SB), SI
+	MOVQ        BX, DI
+	SHLQ        $0x02, DI
+	SUBQ        DI, SI
+	VMOVUPS     (DX), Y0
+	VMOVUPS     (SI), Y1
+	VMASKMOVPS  32(DX), Y1, Y1
+	VMOVUPS     cc01d265f<>+0(SB), Y2
+	VMULPS      Y2, Y0, Y0
+	VMULPS      Y2, Y1, Y1
+	VMOVUPS     cc2fa0000<>+0(SB), Y2
+	VMAXPS      Y2, Y0, Y0
+	VMAXPS      Y2, Y1, Y1
+	VMOVUPS     c42fa0000<>+0(SB), Y2
+	VMINPS      Y2, Y0, Y0
+	VMINPS      Y2, Y1, Y1
+	VMOVUPS     cbf317218<>+0(SB), Y3
+	VMULPS      Y3, Y0, Y2
+	VMULPS      Y3, Y1, Y3
+	VMOVUPS     c4b400000<>+0(SB), Y5
+	VADDPS      Y5, Y0, Y4
+	VADDPS      Y5, Y1, Y5
+	VMOVUPS     c4b400000<>+0(SB), Y6
+	VSUBPS      Y6, Y4, Y7
+	VSUBPS      Y7, Y0, Y0
+	VSUBPS      Y6, Y5, Y6
+	VSUBPS      Y6, Y1, Y1
+	VMOVUPS     c3aaded2e<>+0(SB), Y6
+	VMOVUPS     c3aaded2e<>+0(SB), Y7
+	VMOVUPS     c3c1e7457<>+0(SB), Y8
+	VFMADD213PS Y8, Y0, Y6
+	VFMADD213PS Y8, Y1, Y7
+	VMOVUPS     c3d635b6c<>+0(SB), Y8
+	VFMADD213PS Y8, Y0, Y6
+	VFMADD213PS Y8, Y1, Y7
+	VMOVUPS     c3e75fce1<>+0(SB), Y8
+	VFMADD213PS Y8, Y0, Y6
+	VFMADD213PS Y8, Y1, Y7
+	VMOVUPS     c3f317215<>+0(SB), Y8
+	VFMADD213PS Y8, Y0, Y6
+	VFMADD213PS Y8, Y1, Y7
+	VMOVUPS     c3f800000<>+0(SB), Y8
+	VFMADD213PS Y8, Y0, Y6
+	VFMADD213PS Y8, Y1, Y7
+	VPSLLD      $0x17, Y4, Y4
+	VPSLLD      $0x17, Y5, Y5
+	VPADDD      Y4, Y6, Y6
+	VPADDD      Y5, Y7, Y7
+	VMOVUPS     c3f800000<>+0(SB), Y4
+	VMOVUPS     c3f800000<>+0(SB), Y5
+	VMOVUPS     c3f800000<>+0(SB), Y1
+	VADDPS      Y1, Y6, Y0
+	VADDPS      Y1, Y7, Y1
+	VDIVPS      Y0, Y4, Y4
+	VDIVPS      Y1, Y5, Y5
+	VMULPS      Y4, Y6, Y6
+	VMULPS      Y5, Y7, Y7
+	VMULPS      Y2, Y6, Y6
+	VMULPS      Y3, Y7, Y7
+	VFMADD213PS Y4, Y4, Y6
+	VFMADD213PS Y5, Y5, Y7
+	VMOVUPS     (DX), Y0
+	VMOVUPS     (SI), Y1
+	VMASKMOVPS  32(DX), Y1, Y1
+	VSUBPS      Y0, Y0, Y0
+	VSUBPS      Y1, Y1, Y1
+	VADDPS      Y0, Y6, Y6
+	VADDPS      Y1, Y7, Y7
+	VMOVUPS     (CX), Y0
+	VMOVUPS     (SI), Y1
+	VMASKMOVPS  32(CX), Y1, Y1
+	VMULPS      Y0, Y6, Y6
+	VMULPS      Y1, Y7, Y7
+	VMOVUPS     Y6, (AX)
+	LEAQ        32(AX), AX
+	CMPQ        BX, $0x08
+	JNE         store23part4
+	VMOVUPS     Y7, (AX)
+	JMP         store23part0
+
+store23part4:
+	TESTQ        $0x00000004, BX
+	JZ           store23part2
+	VMOVUPS      X7, (AX)
+	VEXTRACTF128 $0x01, Y7, X7
+	ADDQ         $0x10, AX
+
+store23part2:
+	TESTQ    $0x00000002, BX
+	JZ       store23part1
+	VMOVLPS  X7, (AX)
+	VMOVHLPS X7, X7, X7
+	ADDQ     $0x08, AX
+
+store23part1:
+	TESTQ  $0x00000001, BX
+	JZ     store23part0
+	VMOVSS X7, (AX)
+
+store23part0:
+	JMP done
+
+rest3:
+	SUBQ        $0x10, BX
+	LEAQ        masks<>+32(SB), SI
+	MOVQ        BX, DI
+	SHLQ        $0x02, DI
+	SUBQ        DI, SI
+	VMOVUPS     (DX), Y0
+	VMOVUPS     32(DX), Y1
+	VMOVUPS     (SI), Y2
+	VMASKMOVPS  64(DX), Y2, Y2
+	VMOVUPS     cc01d265f<>+0(SB), Y3
+	VMULPS      Y3, Y0, Y0
+	VMULPS      Y3, Y1, Y1
+	VMULPS      Y3, Y2, Y2
+	VMOVUPS     cc2fa0000<>+0(SB), Y3
+	VMAXPS      Y3, Y0, Y0
+	VMAXPS      Y3, Y1, Y1
+	VMAXPS      Y3, Y2, Y2
+	VMOVUPS     c42fa0000<>+0(SB), Y3
+	VMINPS      Y3, Y0, Y0
+	VMINPS      Y3, Y1, Y1
+	VMINPS      Y3, Y2, Y2
+	VMOVUPS     cbf317218<>+0(SB), Y5
+	VMULPS      Y5, Y0, Y3
+	VMULPS      Y5, Y1, Y4
+	VMULPS      Y5, Y2, Y5
+	VMOVUPS     c4b400000<>+0(SB), Y8
+	VADDPS      Y8, Y0, Y6
+	VADDPS      Y8, Y1, Y7
+	VADDPS      Y8, Y2, Y8
+	VMOVUPS     c4b400000<>+0(SB), Y9
+	VSUBPS      Y9, Y6, Y10
+	VSUBPS      Y10, Y0, Y0
+	VSUBPS      Y9, Y7, Y10
+	VSUBPS      Y10, Y1, Y1
+	VSUBPS      Y9, Y8, Y9
+	VSUBPS      Y9, Y2, Y2
+	VMOVUPS     c3aaded2e<>+0(SB), Y9
+	VMOVUPS     c3aaded2e<>+0(SB), Y10
+	VMOVUPS     c3aaded2e<>+0(SB), Y11
+	VMOVUPS     c3c1e7457<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VMOVUPS     c3d635b6c<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VMOVUPS     c3e75fce1<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VMOVUPS     c3f317215<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VMOVUPS     c3f800000<>+0(SB), Y12
+	VFMADD213PS Y12, Y0, Y9
+	VFMADD213PS Y12, Y1, Y10
+	VFMADD213PS Y12, Y2, Y11
+	VPSLLD      $0x17, Y6, Y6
+	VPSLLD      $0x17, Y7, Y7
+	VPSLLD      $0x17, Y8, Y8
+	VPADDD      Y6, Y9, Y9
+	VPADDD      Y7, Y10, Y10
+	VPADDD      Y8, Y11, Y11
+	VMOVUPS     c3f800000<>+0(SB), Y6
+	VMOVUPS     c3f800000<>+0(SB), Y7
+	VMOVUPS     c3f800000<>+0(SB), Y8
+	VMOVUPS     c3f800000<>+0(SB), Y2
+	VADDPS      Y2, Y9, Y0
+	VADDPS      Y2, Y10, Y1
+	VADDPS      Y2, Y11, Y2
+	VDIVPS      Y0, Y6, Y6
+	VDIVPS      Y1, Y7, Y7
+	VDIVPS      Y2, Y8, Y8
+	VMULPS      Y6, Y9, Y9
+	VMULPS      Y7, Y10, Y10
+	VMULPS      Y8, Y11, Y11
+	VMULPS      Y3, Y9, Y9
+	VMULPS      Y4, Y10, Y10
+	VMULPS      Y5, Y11, Y11
+	VFMADD213PS Y6, Y6, Y9
+	VFMADD213PS Y7, Y7, Y10
+	VFMADD213PS Y8, Y8, Y11
+	VMOVUPS     (DX), Y0
+	VMOVUPS     32(DX), Y1
+	VMOVUPS     (SI), Y2
+	VMASKMOVPS  64(DX), Y2, Y2
+	VSUBPS      Y0, Y0, Y0
+	VSUBPS      Y1, Y1, Y1
+	VSUBPS      Y2, Y2, Y2
+	VADDPS      Y0, Y9, Y9
+	VADDPS      Y1, Y10, Y10
+	VADDPS      Y2, Y11, Y11
+	VMOVUPS     (CX), Y0
+	VMOVUPS     32(CX), Y1
+	VMOVUPS     (SI), Y2
+	VMASKMOVPS  64(CX), Y2, Y2
+	VMULPS      Y0, Y9, Y9
+	VMULPS      Y1, Y10, Y10
+	VMULPS      Y2, Y11, Y11
+	VMOVUPS     Y9, (AX)
+	VMOVUPS     Y10, 32(AX)
+	LEAQ        64(AX), AX
+	CMPQ        BX, $0x08
+	JNE         store24part4
+	VMOVUPS     Y11, (AX)
+	JMP         store24part0
+
+store24part4:
+	TESTQ        $0x00000004, BX
+	JZ           store24part2
+	VMOVUPS      X11, (AX)
+	VEXTRACTF128 $0x01, Y11, X11
+	ADDQ         $0x10, AX
+
+store24part2:
+	TESTQ    $0x00000002, BX
+	JZ       store24part1
+	VMOVLPS  X11, (AX)
+	VMOVHLPS X11, X11, X11
+	ADDQ     $0x08, AX
+
+store24part1:
+	TESTQ  $0x00000001, BX
+	JZ     store24part0
+	VMOVSS X11, (AX)
+
+store24part0:
 done:
 	VZEROUPPER
 	RET
 
-DATA c7f7fffff<>+0(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+4(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+8(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+12(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+16(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+20(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+24(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+28(SB)/4, $0x7f7fffff
-GLOBL c7f7fffff<>(SB), RODATA|NOPTR, $32
+DATA cc2fa0000<>+0(SB)/4, $0xc2fa0000
+DATA cc2fa0000<>+4(SB)/4, $0xc2fa0000
+DATA cc2fa0000<>+8(SB)/4, $0xc2fa0000
+DATA cc2fa0000<>+12(SB)/4, $0xc2fa0000
+DATA cc2fa0000<>+16(SB)/4, $0xc2fa0000
+DATA cc2fa0000<>+20(SB)/4, $0xc2fa0000
+DATA cc2fa0000<>+24(SB)/4, $0xc2fa0000
+DATA cc2fa0000<>+28(SB)/4, $0xc2fa0000
+GLOBL cc2fa0000<>(SB), RODATA|NOPTR, $32
 
-DATA c3fd9db23<>+0(SB)/4, $0x3fd9db23
-DATA c3fd9db23<>+4(SB)/4, $0x3fd9db23
-DATA c3fd9db23<>+8(SB)/4, $0x3fd9db23
-DATA c3fd9db23<>+12(SB)/4, $0x3fd9db23
-DATA c3fd9db23<>+16(SB)/4, $0x3fd9db23
-DATA c3fd9db23<>+20(SB)/4, $0x3fd9db23
-DATA c3fd9db23<>+24(SB)/4, $0x3fd9db23
-DATA c3fd9db23<>+28(SB)/4, $0x3fd9db23
-GLOBL c3fd9db23<>(SB), RODATA|NOPTR, $32
+DATA c42fa0000<>+0(SB)/4, $0x42fa0000
+DATA c42fa0000<>+4(SB)/4, $0x42fa0000
+DATA c42fa0000<>+8(SB)/4, $0x42fa0000
+DATA c42fa0000<>+12(SB)/4, $0x42fa0000
+DATA c42fa0000<>+16(SB)/4, $0x42fa0000
+DATA c42fa0000<>+20(SB)/4, $0x42fa0000
+DATA c42fa0000<>+24(SB)/4, $0x42fa0000
+DATA c42fa0000<>+28(SB)/4, $0x42fa0000
+GLOBL c42fa0000<>(SB), RODATA|NOPTR, $32
+
+DATA cbf317218<>+0(SB)/4, $0xbf317218
+DATA cbf317218<>+4(SB)/4, $0xbf317218
+DATA cbf317218<>+8(SB)/4, $0xbf317218
+DATA cbf317218<>+12(SB)/4, $0xbf317218
+DATA cbf317218<>+16(SB)/4, $0xbf317218
+DATA cbf317218<>+20(SB)/4, $0xbf317218
+DATA cbf317218<>+24(SB)/4, $0xbf317218
+DATA cbf317218<>+28(SB)/4, $0xbf317218
+GLOBL cbf317218<>(SB), RODATA|NOPTR, $32
 
 // func reluAVX2(y *float32, x *float32, n int)
 // Requires: AVX
 TEXT ·reluAVX2(SB), NOSPLIT, $0-24
-	MOVQ y+0(FP), AX
-	MOVQ x+8(FP), CX
-	MOVQ n+16(FP), DX
-
-eight:
-	SUBQ    $0x08, DX
+	MOVQ    y+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    n+16(FP), DX
+	SUBQ    $0x20, DX
 	JLT     rest
+	PCALIGN $0x20
+
+whole:
 	VMOVUPS (CX), Y0
 	VXORPS  Y1, Y1, Y1
 	VMAXPS  Y0, Y1, Y1
 	VMOVUPS Y1, (AX)
-	ADDQ    $0x20, AX
-	ADDQ    $0x20, CX
-	JMP     eight
+	VMOVUPS 32(CX), Y0
+	VXORPS  Y1, Y1, Y1
+	VMAXPS  Y0, Y1, Y1
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS 64(CX), Y0
+	VXORPS  Y1, Y1, Y1
+	VMAXPS  Y0, Y1, Y1
+	VMOVUPS Y1, 64(AX)
+	VMOVUPS 96(CX), Y0
+	VXORPS  Y1, Y1, Y1
+	VMAXPS  Y0, Y1, Y1
+	VMOVUPS Y1, 96(AX)
+	ADDQ    $0x80, AX
+	ADDQ    $0x80, CX
+	SUBQ    $0x20, DX
+	JGE     whole
 
 rest:
-	ADDQ       $0x08, DX
+	ADDQ       $0x20, DX
 	JZ         done
+	CMPQ       DX, $0x08
+	JGT        rest2
 	LEAQ       masks<>+32(SB), BX
-	SHLQ       $0x02, DX
-	SUBQ       DX, BX
+	MOVQ       DX, SI
+	SHLQ       $0x02, SI
+	SUBQ       SI, BX
 	VMOVUPS    (BX), Y0
-	VMASKMOVPS (CX), Y0, Y1
-	VXORPS     Y2, Y2, Y2
-	VMAXPS     Y1, Y2, Y2
-	VMASKMOVPS Y2, Y0, (AX)
+	VMASKMOVPS (CX), Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VMAXPS     Y0, Y1, Y1
+	LEAQ       (AX), AX
+	CMPQ       DX, $0x08
+	JNE        store25part4
+	VMOVUPS    Y1, (AX)
+	JMP        store25part0
 
+store25part4:
+	TESTQ        $0x00000004, DX
+	JZ           store25part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store25part2:
+	TESTQ    $0x00000002, DX
+	JZ       store25part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store25part1:
+	TESTQ  $0x00000001, DX
+	JZ     store25part0
+	VMOVSS X1, (AX)
+
+store25part0:
+	JMP done
+
+rest2:
+	CMPQ       DX, $0x10
+	JGT        rest3
+	SUBQ       $0x08, DX
+	LEAQ       masks<>+32(SB), BX
+	MOVQ       DX, SI
+	SHLQ       $0x02, SI
+	SUBQ       SI, BX
+	VMOVUPS    (CX), Y0
+	VXORPS     Y1, Y1, Y1
+	VMAXPS     Y0, Y1, Y1
+	VMOVUPS    Y1, (AX)
+	VMOVUPS    (BX), Y0
+	VMASKMOVPS 32(CX), Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VMAXPS     Y0, Y1, Y1
+	LEAQ       32(AX), AX
+	CMPQ       DX, $0x08
+	JNE        store26part4
+	VMOVUPS    Y1, (AX)
+	JMP        store26part0
+
+store26part4:
+	TESTQ        $0x00000004, DX
+	JZ           store26part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store26part2:
+	TESTQ    $0x00000002, DX
+	JZ       store26part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store26part1:
+	TESTQ  $0x00000001, DX
+	JZ     store26part0
+	VMOVSS X1, (AX)
+
+store26part0:
+	JMP done
+
+rest3:
+	CMPQ       DX, $0x18
+	JGT        rest4
+	SUBQ       $0x10, DX
+	LEAQ       masks<>+32(SB), BX
+	MOVQ       DX, SI
+	SHLQ       $0x02, SI
+	SUBQ       SI, BX
+	VMOVUPS    (CX), Y0
+	VXORPS     Y1, Y1, Y1
+	VMAXPS     Y0, Y1, Y1
+	VMOVUPS    Y1, (AX)
+	VMOVUPS    32(CX), Y0
+	VXORPS     Y1, Y1, Y1
+	VMAXPS     Y0, Y1, Y1
+	VMOVUPS    Y1, 32(AX)
+	VMOVUPS    (BX), Y0
+	VMASKMOVPS 64(CX), Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VMAXPS     Y0, Y1, Y1
+	LEAQ       64(AX), AX
+	CMPQ       DX, $0x08
+	JNE        store27part4
+	VMOVUPS    Y1, (AX)
+	JMP        store27part0
+
+store27part4:
+	TESTQ        $0x00000004, DX
+	JZ           store27part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store27part2:
+	TESTQ    $0x00000002, DX
+	JZ       store27part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store27part1:
+	TESTQ  $0x00000001, DX
+	JZ     store27part0
+	VMOVSS X1, (AX)
+
+store27part0:
+	JMP done
+
+rest4:
+	SUBQ       $0x18, DX
+	LEAQ       masks<>+32(SB), BX
+	MOVQ       DX, SI
+	SHLQ       $0x02, SI
+	SUBQ       SI, BX
+	VMOVUPS    (CX), Y0
+	VXORPS     Y1, Y1, Y1
+	VMAXPS     Y0, Y1, Y1
+	VMOVUPS    Y1, (AX)
+	VMOVUPS    32(CX), Y0
+	VXORPS     Y1, Y1, Y1
+	VMAXPS     Y0, Y1, Y1
+	VMOVUPS    Y1, 32(AX)
+	VMOVUPS    64(CX), Y0
+	VXORPS     Y1, Y1, Y1
+	VMAXPS     Y0, Y1, Y1
+	VMOVUPS    Y1, 64(AX)
+	VMOVUPS    (BX), Y0
+	VMASKMOVPS 96(CX), Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VMAXPS     Y0, Y1, Y1
+	LEAQ       96(AX), AX
+	CMPQ       DX, $0x08
+	JNE        store28part4
+	VMOVUPS    Y1, (AX)
+	JMP        store28part0
+
+store28part4:
+	TESTQ        $0x00000004, DX
+	JZ           store28part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store28part2:
+	TESTQ    $0x00000002, DX
+	JZ       store28part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store28part1:
+	TESTQ  $0x00000001, DX
+	JZ     store28part0
+	VMOVSS X1, (AX)
+
+store28part0:
 done:
 	VZEROUPPER
 	RET
@@ -1247,39 +3478,250 @@ done:
 // func reluGradAVX2(dx *float32, dy *float32, x *float32, n int)
 // Requires: AVX
 TEXT ·reluGradAVX2(SB), NOSPLIT, $0-32
-	MOVQ dx+0(FP), AX
-	MOVQ dy+8(FP), CX
-	MOVQ x+16(FP), DX
-	MOVQ n+24(FP), BX
-
-eight:
-	SUBQ    $0x08, BX
+	MOVQ    dx+0(FP), AX
+	MOVQ    dy+8(FP), CX
+	MOVQ    x+16(FP), DX
+	MOVQ    n+24(FP), BX
+	SUBQ    $0x20, BX
 	JLT     rest
+	PCALIGN $0x20
+
+whole:
 	VMOVUPS (DX), Y0
 	VMOVUPS (CX), Y1
 	VXORPS  Y2, Y2, Y2
 	VCMPPS  $0x16, Y2, Y0, Y2
 	VANDPS  Y2, Y1, Y1
 	VMOVUPS Y1, (AX)
-	ADDQ    $0x20, AX
-	ADDQ    $0x20, CX
-	ADDQ    $0x20, DX
-	JMP     eight
+	VMOVUPS 32(DX), Y0
+	VMOVUPS 32(CX), Y1
+	VXORPS  Y2, Y2, Y2
+	VCMPPS  $0x16, Y2, Y0, Y2
+	VANDPS  Y2, Y1, Y1
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS 64(DX), Y0
+	VMOVUPS 64(CX), Y1
+	VXORPS  Y2, Y2, Y2
+	VCMPPS  $0x16, Y2, Y0, Y2
+	VANDPS  Y2, Y1, Y1
+	VMOVUPS Y1, 64(AX)
+	VMOVUPS 96(DX), Y0
+	VMOVUPS 96(CX), Y1
+	VXORPS  Y2, Y2, Y2
+	VCMPPS  $0x16, Y2, Y0, Y2
+	VANDPS  Y2, Y1, Y1
+	VMOVUPS Y1, 96(AX)
+	ADDQ    $0x80, AX
+	ADDQ    $0x80, CX
+	ADDQ    $0x80, DX
+	SUBQ    $0x20, BX
+	JGE     whole
 
 rest:
-	ADDQ       $0x08, BX
+	ADDQ       $0x20, BX
 	JZ         done
+	CMPQ       BX, $0x08
+	JGT        rest2
 	LEAQ       masks<>+32(SB), SI
-	SHLQ       $0x02, BX
-	SUBQ       BX, SI
+	MOVQ       BX, DI
+	SHLQ       $0x02, DI
+	SUBQ       DI, SI
 	VMOVUPS    (SI), Y0
-	VMASKMOVPS (DX), Y0, Y1
-	VMASKMOVPS (CX), Y0, Y2
-	VXORPS     Y3, Y3, Y3
-	VCMPPS     $0x16, Y3, Y1, Y3
-	VANDPS     Y3, Y2, Y2
-	VMASKMOVPS Y2, Y0, (AX)
+	VMASKMOVPS (DX), Y0, Y0
+	VMOVUPS    (SI), Y1
+	VMASKMOVPS (CX), Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VCMPPS     $0x16, Y2, Y0, Y2
+	VANDPS     Y2, Y1, Y1
+	LEAQ       (AX), AX
+	CMPQ       BX, $0x08
+	JNE        store29part4
+	VMOVUPS    Y1, (AX)
+	JMP        store29part0
 
+store29part4:
+	TESTQ        $0x00000004, BX
+	JZ           store29part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store29part2:
+	TESTQ    $0x00000002, BX
+	JZ       store29part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store29part1:
+	TESTQ  $0x00000001, BX
+	JZ     store29part0
+	VMOVSS X1, (AX)
+
+store29part0:
+	JMP done
+
+rest2:
+	CMPQ       BX, $0x10
+	JGT        rest3
+	SUBQ       $0x08, BX
+	LEAQ       masks<>+32(SB), SI
+	MOVQ       BX, DI
+	SHLQ       $0x02, DI
+	SUBQ       DI, SI
+	VMOVUPS    (DX), Y0
+	VMOVUPS    (CX), Y1
+	VXORPS     Y2, Y2, Y2
+	VCMPPS     $0x16, Y2, Y0, Y2
+	VANDPS     Y2, Y1, Y1
+	VMOVUPS    Y1, (AX)
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 32(DX), Y0, Y0
+	VMOVUPS    (SI), Y1
+	VMASKMOVPS 32(CX), Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VCMPPS     $0x16, Y2, Y0, Y2
+	VANDPS     Y2, Y1, Y1
+	LEAQ       32(AX), AX
+	CMPQ       BX, $0x08
+	JNE        store30part4
+	VMOVUPS    Y1, (AX)
+	JMP        store30part0
+
+store30part4:
+	TESTQ        $0x00000004, BX
+	JZ           store30part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store30part2:
+	TESTQ    $0x00000002, BX
+	JZ       store30part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store30part1:
+	TESTQ  $0x00000001, BX
+	JZ     store30part0
+	VMOVSS X1, (AX)
+
+store30part0:
+	JMP done
+
+rest3:
+	CMPQ       BX, $0x18
+	JGT        rest4
+	SUBQ       $0x10, BX
+	LEAQ       masks<>+32(SB), SI
+	MOVQ       BX, DI
+	SHLQ       $0x02, DI
+	SUBQ       DI, SI
+	VMOVUPS    (DX), Y0
+	VMOVUPS    (CX), Y1
+	VXORPS     Y2, Y2, Y2
+	VCMPPS     $0x16, Y2, Y0, Y2
+	VANDPS     Y2, Y1, Y1
+	VMOVUPS    Y1, (AX)
+	VMOVUPS    32(DX), Y0
+	VMOVUPS    32(CX), Y1
+	VXORPS     Y2, Y2, Y2
+	VCMPPS     $0x16, Y2, Y0, Y2
+	VANDPS     Y2, Y1, Y1
+	VMOVUPS    Y1, 32(AX)
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 64(DX), Y0, Y0
+	VMOVUPS    (SI), Y1
+	VMASKMOVPS 64(CX), Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VCMPPS     $0x16, Y2, Y0, Y2
+	VANDPS     Y2, Y1, Y1
+	LEAQ       64(AX), AX
+	CMPQ       BX, $0x08
+	JNE        store31part4
+	VMOVUPS    Y1, (AX)
+	JMP        store31part0
+
+store31part4:
+	TESTQ        $0x00000004, BX
+	JZ           store31part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store31part2:
+	TESTQ    $0x00000002, BX
+	JZ       store31part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store31part1:
+	TESTQ  $0x00000001, BX
+	JZ     store31part0
+	VMOVSS X1, (AX)
+
+store31part0:
+	JMP done
+
+rest4:
+	SUBQ       $0x18, BX
+	LEAQ       masks<>+32(SB), SI
+	MOVQ       BX, DI
+	SHLQ       $0x02, DI
+	SUBQ       DI, SI
+	VMOVUPS    (DX), Y0
+	VMOVUPS    (CX), Y1
+	VXORPS     Y2, Y2, Y2
+	VCMPPS     $0x16, Y2, Y0, Y2
+	VANDPS     Y2, Y1, Y1
+	VMOVUPS    Y1, (AX)
+	VMOVUPS    32(DX), Y0
+	VMOVUPS    32(CX), Y1
+	VXORPS     Y2, Y2, Y2
+	VCMPPS     $0x16, Y2, Y0, Y2
+	VANDPS     Y2, Y1, Y1
+	VMOVUPS    Y1, 32(AX)
+	VMOVUPS    64(DX), Y0
+	VMOVUPS    64(CX), Y1
+	VXORPS     Y2, Y2, Y2
+	VCMPPS     $0x16, Y2, Y0, Y2
+	VANDPS     Y2, Y1, Y1
+	VMOVUPS    Y1, 64(AX)
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 96(DX), Y0, Y0
+	VMOVUPS    (SI), Y1
+	VMASKMOVPS 96(CX), Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VCMPPS     $0x16, Y2, Y0, Y2
+	VANDPS     Y2, Y1, Y1
+	LEAQ       96(AX), AX
+	CMPQ       BX, $0x08
+	JNE        store32part4
+	VMOVUPS    Y1, (AX)
+	JMP        store32part0
+
+store32part4:
+	TESTQ        $0x00000004, BX
+	JZ           store32part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store32part2:
+	TESTQ    $0x00000002, BX
+	JZ       store32part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store32part1:
+	TESTQ  $0x00000001, BX
+	JZ     store32part0
+	VMOVSS X1, (AX)
+
+store32part0:
 done:
 	VZEROUPPER
 	RET
@@ -1293,43 +3735,92 @@ TEXT ·maxAVX2(SB), NOSPLIT, $0-20
 	VMOVUPS cff800000<>+0(SB), Y1
 	VMOVUPS cff800000<>+0(SB), Y2
 	VMOVUPS cff800000<>+0(SB), Y3
-
-wide:
 	SUBQ    $0x20, CX
-	JLT     narrow
-	VMOVUPS (AX), Y4
-	VMAXPS  Y0, Y4, Y0
-	VMOVUPS 32(AX), Y4
-	VMAXPS  Y1, Y4, Y1
-	VMOVUPS 64(AX), Y4
-	VMAXPS  Y2, Y4, Y2
-	VMOVUPS 96(AX), Y4
-	VMAXPS  Y3, Y4, Y3
-	ADDQ    $0x80, AX
-	JMP     wide
-
-narrow:
-	ADDQ $0x20, CX
-
-eight:
-	SUBQ    $0x08, CX
 	JLT     rest
+	PCALIGN $0x20
+
+whole:
 	VMOVUPS (AX), Y4
+	VMOVUPS 32(AX), Y5
+	VMOVUPS 64(AX), Y6
+	VMOVUPS 96(AX), Y7
 	VMAXPS  Y0, Y4, Y0
-	ADDQ    $0x20, AX
-	JMP     eight
+	VMAXPS  Y1, Y5, Y1
+	VMAXPS  Y2, Y6, Y2
+	VMAXPS  Y3, Y7, Y3
+	ADDQ    $0x80, AX
+	SUBQ    $0x20, CX
+	JGE     whole
 
 rest:
-	ADDQ       $0x08, CX
+	ADDQ       $0x20, CX
 	JZ         done
+	CMPQ       CX, $0x08
+	JGT        rest2
 	LEAQ       masks<>+32(SB), DX
 	SHLQ       $0x02, CX
 	SUBQ       CX, DX
 	VMOVUPS    (DX), Y4
-	VMASKMOVPS (AX), Y4, Y5
+	VMASKMOVPS (AX), Y4, Y4
+	VMOVUPS    cff800000<>+0(SB), Y5
+	VMOVUPS    (DX), Y6
+	VBLENDVPS  Y6, Y4, Y5, Y4
+	VMAXPS     Y0, Y4, Y0
+	JMP        done
+
+rest2:
+	CMPQ       CX, $0x10
+	JGT        rest3
+	SUBQ       $0x08, CX
+	LEAQ       masks<>+32(SB), DX
+	SHLQ       $0x02, CX
+	SUBQ       CX, DX
+	VMOVUPS    (AX), Y4
+	VMOVUPS    (DX), Y5
+	VMASKMOVPS 32(AX), Y5, Y5
 	VMOVUPS    cff800000<>+0(SB), Y6
-	VBLENDVPS  Y4, Y5, Y6, Y5
-	VMAXPS     Y0, Y5, Y0
+	VMOVUPS    (DX), Y7
+	VBLENDVPS  Y7, Y5, Y6, Y5
+	VMAXPS     Y0, Y4, Y0
+	VMAXPS     Y1, Y5, Y1
+	JMP        done
+
+rest3:
+	CMPQ       CX, $0x18
+	JGT        rest4
+	SUBQ       $0x10, CX
+	LEAQ       masks<>+32(SB), DX
+	SHLQ       $0x02, CX
+	SUBQ       CX, DX
+	VMOVUPS    (AX), Y4
+	VMOVUPS    32(AX), Y5
+	VMOVUPS    (DX), Y6
+	VMASKMOVPS 64(AX), Y6, Y6
+	VMOVUPS    cff800000<>+0(SB), Y7
+	VMOVUPS    (DX), Y8
+	VBLENDVPS  Y8, Y6, Y7, Y6
+	VMAXPS     Y0, Y4, Y0
+	VMAXPS     Y1, Y5, Y1
+	VMAXPS     Y2, Y6, Y2
+	JMP        done
+
+rest4:
+	SUBQ       $0x18, CX
+	LEAQ       masks<>+32(SB), DX
+	SHLQ       $0x02, CX
+	SUBQ       CX, DX
+	VMOVUPS    (AX), Y4
+	VMOVUPS    32(AX), Y5
+	VMOVUPS    64(AX), Y6
+	VMOVUPS    (DX), Y7
+	VMASKMOVPS 96(AX), Y7, Y7
+	VMOVUPS    cff800000<>+0(SB), Y8
+	VMOVUPS    (DX), Y9
+	VBLENDVPS  Y9, Y7, Y8, Y7
+	VMAXPS     Y0, Y4, Y0
+	VMAXPS     Y1, Y5, Y1
+	VMAXPS     Y2, Y6, Y2
+	VMAXPS     Y3, Y7, Y3
 
 done:
 	VMAXPS       Y2, Y0, Y0
@@ -1364,85 +3855,358 @@ TEXT ·expMinusAVX2(SB), NOSPLIT, $0-36
 	MOVQ         x+8(FP), CX
 	MOVQ         n+24(FP), DX
 	VXORPS       Y2, Y2, Y2
-
-eight:
-	SUBQ         $0x08, DX
+	VXORPS       Y3, Y3, Y3
+	SUBQ         $0x10, DX
 	JLT          rest
-	VMOVUPS      (CX), Y3
-	VMULPS       Y0, Y3, Y3
-	VSUBPS       Y1, Y3, Y3
-	VMULPS       c3fb8aa3b<>+0(SB), Y3, Y4
-	VROUNDPS     $0x08, Y4, Y4
-	VMOVAPS      Y3, Y5
-	VFNMADD231PS c3f318000<>+0(SB), Y4, Y5
-	VFNMADD231PS cb95e8083<>+0(SB), Y4, Y5
-	VMOVUPS      c39506967<>+0(SB), Y6
-	VFMADD213PS  c3ab743ce<>+0(SB), Y5, Y6
-	VFMADD213PS  c3c088908<>+0(SB), Y5, Y6
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y5, Y6
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y5, Y6
-	VFMADD213PS  c3f000000<>+0(SB), Y5, Y6
-	VMULPS       Y5, Y6, Y6
-	VFMADD213PS  Y5, Y5, Y6
-	VADDPS       c3f800000<>+0(SB), Y6, Y6
-	VCVTPS2DQ    Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y6, Y6
-	VMOVUPS      cc2aeac4f<>+0(SB), Y4
-	VCMPPS       $0x11, Y4, Y3, Y4
-	VANDNPS      Y6, Y4, Y6
-	VCMPPS       $0x1e, c42b17217<>+0(SB), Y3, Y4
-	VBLENDVPS    Y4, c7f800000<>+0(SB), Y6, Y6
-	VADDPS       Y6, Y2, Y2
-	VMOVUPS      Y6, (AX)
-	ADDQ         $0x20, AX
-	ADDQ         $0x20, CX
-	JMP          eight
+	PCALIGN      $0x20
+
+whole:
+	VMOVUPS      (CX), Y4
+	VMOVUPS      32(CX), Y5
+	VMULPS       Y0, Y4, Y4
+	VMULPS       Y0, Y5, Y5
+	VSUBPS       Y1, Y4, Y4
+	VSUBPS       Y1, Y5, Y5
+	VMOVUPS      c3fb8aa3b<>+0(SB), Y7
+	VMULPS       Y7, Y4, Y6
+	VMULPS       Y7, Y5, Y7
+	VROUNDPS     $0x08, Y6, Y6
+	VROUNDPS     $0x08, Y7, Y7
+	VMOVAPS      Y4, Y8
+	VMOVAPS      Y5, Y9
+	VMOVUPS      c3f317218<>+0(SB), Y10
+	VFNMADD231PS Y10, Y6, Y8
+	VFNMADD231PS Y10, Y7, Y9
+	VMOVUPS      cb102e308<>+0(SB), Y10
+	VFNMADD231PS Y10, Y6, Y8
+	VFNMADD231PS Y10, Y7, Y9
+	VMULPS       Y8, Y8, Y10
+	VMULPS       Y9, Y9, Y11
+	VMOVUPS      c3c091c2b<>+0(SB), Y13
+	VMOVUPS      c3c091c2b<>+0(SB), Y14
+	VMOVUPS      c3d2aac5f<>+0(SB), Y12
+	VFMADD213PS  Y12, Y8, Y13
+	VFMADD213PS  Y12, Y9, Y14
+	VMOVUPS      c3ab51e84<>+0(SB), Y12
+	VFMADD231PS  Y12, Y10, Y13
+	VFMADD231PS  Y12, Y11, Y14
+	VMOVUPS      c3e2aaa4a<>+0(SB), Y12
+	VMOVUPS      c3efffffe<>+0(SB), Y15
+	VFMADD231PS  Y12, Y8, Y15
+	VFMADD213PS  Y15, Y10, Y13
+	VMOVUPS      c3efffffe<>+0(SB), Y15
+	VFMADD231PS  Y12, Y9, Y15
+	VFMADD213PS  Y15, Y11, Y14
+	VMOVUPS      c3f800000<>+0(SB), Y12
+	VADDPS       Y12, Y8, Y8
+	VADDPS       Y12, Y9, Y9
+	VFMADD213PS  Y8, Y10, Y13
+	VFMADD213PS  Y9, Y11, Y14
+	VCVTPS2DQ    Y6, Y6
+	VCVTPS2DQ    Y7, Y7
+	VPSLLD       $0x17, Y6, Y6
+	VPSLLD       $0x17, Y7, Y7
+	VPADDD       Y6, Y13, Y13
+	VPADDD       Y7, Y14, Y14
+	VMOVUPS      cc2aeac4f<>+0(SB), Y12
+	VCMPPS       $0x11, Y12, Y4, Y6
+	VANDNPS      Y13, Y6, Y13
+	VCMPPS       $0x11, Y12, Y5, Y7
+	VANDNPS      Y14, Y7, Y14
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Y4, Y6
+	VBLENDVPS    Y6, c7f800000<>+0(SB), Y13, Y13
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Y5, Y7
+	VBLENDVPS    Y7, c7f800000<>+0(SB), Y14, Y14
+	VADDPS       Y13, Y2, Y2
+	VADDPS       Y14, Y3, Y3
+	VMOVUPS      Y13, (AX)
+	VMOVUPS      Y14, 32(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x40, CX
+	SUBQ         $0x10, DX
+	JGE          whole
 
 rest:
-	ADDQ         $0x08, DX
+	ADDQ         $0x10, DX
 	JZ           done
+	CMPQ         DX, $0x08
+	JGT          rest2
 	LEAQ         masks<>+32(SB), BX
-	SHLQ         $0x02, DX
-	SUBQ         DX, BX
-	VMOVUPS      (BX), Y3
-	VMASKMOVPS   (CX), Y3, Y4
+	MOVQ         DX, SI
+	SHLQ         $0x02, SI
+	SUBQ         SI, BX
+	VMOVUPS      (BX), Y4
+	VMASKMOVPS   (CX), Y4, Y4
 	VMULPS       Y0, Y4, Y4
 	VSUBPS       Y1, Y4, Y4
 	VMULPS       c3fb8aa3b<>+0(SB), Y4, Y0
 	VROUNDPS     $0x08, Y0, Y0
 	VMOVAPS      Y4, Y1
-	VFNMADD231PS c3f318000<>+0(SB), Y0, Y1
-	VFNMADD231PS cb95e8083<>+0(SB), Y0, Y1
-	VMOVUPS      c39506967<>+0(SB), Y5
-	VFMADD213PS  c3ab743ce<>+0(SB), Y1, Y5
-	VFMADD213PS  c3c088908<>+0(SB), Y1, Y5
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y1, Y5
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y1, Y5
-	VFMADD213PS  c3f000000<>+0(SB), Y1, Y5
-	VMULPS       Y1, Y5, Y5
-	VFMADD213PS  Y1, Y1, Y5
-	VADDPS       c3f800000<>+0(SB), Y5, Y5
+	VFNMADD231PS c3f317218<>+0(SB), Y0, Y1
+	VFNMADD231PS cb102e308<>+0(SB), Y0, Y1
+	VMULPS       Y1, Y1, Y5
+	VMOVUPS      c3c091c2b<>+0(SB), Y7
+	VFMADD213PS  c3d2aac5f<>+0(SB), Y1, Y7
+	VMOVUPS      c3ab51e84<>+0(SB), Y6
+	VFMADD231PS  Y6, Y5, Y7
+	VMOVUPS      c3e2aaa4a<>+0(SB), Y6
+	VMOVUPS      c3efffffe<>+0(SB), Y8
+	VFMADD231PS  Y6, Y1, Y8
+	VFMADD213PS  Y8, Y5, Y7
+	VADDPS       c3f800000<>+0(SB), Y1, Y1
+	VFMADD213PS  Y1, Y5, Y7
 	VCVTPS2DQ    Y0, Y0
 	VPSLLD       $0x17, Y0, Y0
-	VPADDD       Y0, Y5, Y5
-	VMOVUPS      cc2aeac4f<>+0(SB), Y0
-	VCMPPS       $0x11, Y0, Y4, Y0
-	VANDNPS      Y5, Y0, Y5
+	VPADDD       Y0, Y7, Y7
+	VMOVUPS      cc2aeac4f<>+0(SB), Y6
+	VCMPPS       $0x11, Y6, Y4, Y0
+	VANDNPS      Y7, Y0, Y7
 	VCMPPS       $0x1e, c42b17217<>+0(SB), Y4, Y0
-	VBLENDVPS    Y0, c7f800000<>+0(SB), Y5, Y5
-	VANDPS       Y3, Y5, Y5
-	VADDPS       Y5, Y2, Y2
-	VMASKMOVPS   Y5, Y3, (AX)
+	VBLENDVPS    Y0, c7f800000<>+0(SB), Y7, Y7
+	VANDPS       (BX), Y7, Y7
+	VADDPS       Y7, Y2, Y2
+	LEAQ         (AX), AX
+	CMPQ         DX, $0x08
+	JNE          store33part4
+	VMOVUPS      Y7, (AX)
+	JMP          store33part0
 
+store33part4:
+	TESTQ        $0x00000004, DX
+	JZ           store33part2
+	VMOVUPS      X7, (AX)
+	VEXTRACTF128 $0x01, Y7, X7
+	ADDQ         $0x10, AX
+
+store33part2:
+	TESTQ    $0x00000002, DX
+	JZ       store33part1
+	VMOVLPS  X7, (AX)
+	VMOVHLPS X7, X7, X7
+	ADDQ     $0x08, AX
+
+store33part1:
+	TESTQ  $0x00000001, DX
+	JZ     store33part0
+	VMOVSS X7, (AX)
+
+store33part0:
+	JMP done
+
+rest2:
+	SUBQ         $0x08, DX
+	LEAQ         masks<>+32(SB), BX
+	MOVQ         DX, SI
+	SHLQ         $0x02, SI
+	SUBQ         SI, BX
+	VMOVUPS      (CX), Y4
+	VMOVUPS      (BX), Y5
+	VMASKMOVPS   32(CX), Y5, Y5
+	VMULPS       Y0, Y4, Y4
+	VMULPS       Y0, Y5, Y5
+	VSUBPS       Y1, Y4, Y4
+	VSUBPS       Y1, Y5, Y5
+	VMOVUPS      c3fb8aa3b<>+0(SB), Y1
+	VMULPS       Y1, Y4, Y0
+	VMULPS       Y1, Y5, Y1
+	VROUNDPS     $0x08, Y0, Y0
+	VROUNDPS     $0x08, Y1, Y1
+	VMOVAPS      Y4, Y6
+	VMOVAPS      Y5, Y7
+	VMOVUPS      c3f317218<>+0(SB), Y8
+	VFNMADD231PS Y8, Y0, Y6
+	VFNMADD231PS Y8, Y1, Y7
+	VMOVUPS      cb102e308<>+0(SB), Y8
+	VFNMADD231PS Y8, Y0, Y6
+	VFNMADD231PS Y8, Y1, Y7
+	VMULPS       Y6, Y6, Y8
+	VMULPS       Y7, Y7, Y9
+	VMOVUPS      c3c091c2b<>+0(SB), Y11
+	VMOVUPS      c3c091c2b<>+0(SB), Y12
+	VMOVUPS      c3d2aac5f<>+0(SB), Y10
+	VFMADD213PS  Y10, Y6, Y11
+	VFMADD213PS  Y10, Y7, Y12
+	VMOVUPS      c3ab51e84<>+0(SB), Y10
+	VFMADD231PS  Y10, Y8, Y11
+	VFMADD231PS  Y10, Y9, Y12
+	VMOVUPS      c3e2aaa4a<>+0(SB), Y10
+	VMOVUPS      c3efffffe<>+0(SB), Y13
+	VFMADD231PS  Y10, Y6, Y13
+	VFMADD213PS  Y13, Y8, Y11
+	VMOVUPS      c3efffffe<>+0(SB), Y13
+	VFMADD231PS  Y10, Y7, Y13
+	VFMADD213PS  Y13, Y9, Y12
+	VMOVUPS      c3f800000<>+0(SB), Y10
+	VADDPS       Y10, Y6, Y6
+	VADDPS       Y10, Y7, Y7
+	VFMADD213PS  Y6, Y8, Y11
+	VFMADD213PS  Y7, Y9, Y12
+	VCVTPS2DQ    Y0, Y0
+	VCVTPS2DQ    Y1, Y1
+	VPSLLD       $0x17, Y0, Y0
+	VPSLLD       $0x17, Y1, Y1
+	VPADDD       Y0, Y11, Y11
+	VPADDD       Y1, Y12, Y12
+	VMOVUPS      cc2aeac4f<>+0(SB), Y10
+	VCMPPS       $0x11, Y10, Y4, Y0
+	VANDNPS      Y11, Y0, Y11
+	VCMPPS       $0x11, Y10, Y5, Y1
+	VANDNPS      Y12, Y1, Y12
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Y4, Y0
+	VBLENDVPS    Y0, c7f800000<>+0(SB), Y11, Y11
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Y5, Y1
+	VBLENDVPS    Y1, c7f800000<>+0(SB), Y12, Y12
+	VANDPS       (BX), Y12, Y12
+	VADDPS       Y11, Y2, Y2
+	VADDPS       Y12, Y3, Y3
+	VMOVUPS      Y11, (AX)
+	LEAQ         32(AX), AX
+	CMPQ         DX, $0x08
+	JNE          store34part4
+	VMOVUPS      Y12, (AX)
+	JMP          store34part0
+
+store34part4:
+	TESTQ        $0x00000004, DX
+	JZ           store34part2
+	VMOVUPS      X12, (AX)
+	VEXTRACTF128 $0x01, Y12, X12
+	ADDQ         $0x10, AX
+
+store34part2:
+	TESTQ    $0x00000002, DX
+	JZ       store34part1
+	VMOVLPS  X12, (AX)
+	VMOVHLPS X12, X12, X12
+	ADDQ     $0x08, AX
+
+store34part1:
+	TESTQ  $0x00000001, DX
+	JZ     store34part0
+	VMOVSS X12, (AX)
+
+store34part0:
 done:
+	VADDPS       Y3, Y2, Y2
 	VEXTRACTF128 $0x01, Y2, X0
 	VADDPS       X0, X2, X2
-	VHADDPS      X2, X2, X2
-	VHADDPS      X2, X2, X2
+	VMOVSHDUP    X2, X0
+	VADDPS       X0, X2, X2
+	VMOVHLPS     X2, X2, X0
+	VADDSS       X0, X2, X2
 	MOVSS        X2, ret+32(FP)
 	VZEROUPPER
 	RET
+
+DATA c3fb8aa3b<>+0(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+4(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+8(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+12(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+16(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+20(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+24(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+28(SB)/4, $0x3fb8aa3b
+GLOBL c3fb8aa3b<>(SB), RODATA|NOPTR, $32
+
+DATA c3f317218<>+0(SB)/4, $0x3f317218
+DATA c3f317218<>+4(SB)/4, $0x3f317218
+DATA c3f317218<>+8(SB)/4, $0x3f317218
+DATA c3f317218<>+12(SB)/4, $0x3f317218
+DATA c3f317218<>+16(SB)/4, $0x3f317218
+DATA c3f317218<>+20(SB)/4, $0x3f317218
+DATA c3f317218<>+24(SB)/4, $0x3f317218
+DATA c3f317218<>+28(SB)/4, $0x3f317218
+GLOBL c3f317218<>(SB), RODATA|NOPTR, $32
+
+DATA cb102e308<>+0(SB)/4, $0xb102e308
+DATA cb102e308<>+4(SB)/4, $0xb102e308
+DATA cb102e308<>+8(SB)/4, $0xb102e308
+DATA cb102e308<>+12(SB)/4, $0xb102e308
+DATA cb102e308<>+16(SB)/4, $0xb102e308
+DATA cb102e308<>+20(SB)/4, $0xb102e308
+DATA cb102e308<>+24(SB)/4, $0xb102e308
+DATA cb102e308<>+28(SB)/4, $0xb102e308
+GLOBL cb102e308<>(SB), RODATA|NOPTR, $32
+
+DATA c3c091c2b<>+0(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+4(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+8(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+12(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+16(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+20(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+24(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+28(SB)/4, $0x3c091c2b
+GLOBL c3c091c2b<>(SB), RODATA|NOPTR, $32
+
+DATA c3d2aac5f<>+0(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+4(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+8(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+12(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+16(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+20(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+24(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+28(SB)/4, $0x3d2aac5f
+GLOBL c3d2aac5f<>(SB), RODATA|NOPTR, $32
+
+DATA c3ab51e84<>+0(SB)/4, $0x3ab51e84
+DATA c3ab51e84<>+4(SB)/4, $0x3ab51e84
+DATA c3ab51e84<>+8(SB)/4, $0x3ab51e84
+DATA c3ab51e84<>+12(SB)/4, $0x3ab51e84
+DATA c3ab51e84<>+16(SB)/4, $0x3ab51e84
+DATA c3ab51e84<>+20(SB)/4, $0x3ab51e84
+DATA c3ab51e84<>+24(SB)/4, $0x3ab51e84
+DATA c3ab51e84<>+28(SB)/4, $0x3ab51e84
+GLOBL c3ab51e84<>(SB), RODATA|NOPTR, $32
+
+DATA c3e2aaa4a<>+0(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+4(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+8(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+12(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+16(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+20(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+24(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+28(SB)/4, $0x3e2aaa4a
+GLOBL c3e2aaa4a<>(SB), RODATA|NOPTR, $32
+
+DATA c3efffffe<>+0(SB)/4, $0x3efffffe
+DATA c3efffffe<>+4(SB)/4, $0x3efffffe
+DATA c3efffffe<>+8(SB)/4, $0x3efffffe
+DATA c3efffffe<>+12(SB)/4, $0x3efffffe
+DATA c3efffffe<>+16(SB)/4, $0x3efffffe
+DATA c3efffffe<>+20(SB)/4, $0x3efffffe
+DATA c3efffffe<>+24(SB)/4, $0x3efffffe
+DATA c3efffffe<>+28(SB)/4, $0x3efffffe
+GLOBL c3efffffe<>(SB), RODATA|NOPTR, $32
+
+DATA cc2aeac4f<>+0(SB)/4, $0xc2aeac4f
+DATA cc2aeac4f<>+4(SB)/4, $0xc2aeac4f
+DATA cc2aeac4f<>+8(SB)/4, $0xc2aeac4f
+DATA cc2aeac4f<>+12(SB)/4, $0xc2aeac4f
+DATA cc2aeac4f<>+16(SB)/4, $0xc2aeac4f
+DATA cc2aeac4f<>+20(SB)/4, $0xc2aeac4f
+DATA cc2aeac4f<>+24(SB)/4, $0xc2aeac4f
+DATA cc2aeac4f<>+28(SB)/4, $0xc2aeac4f
+GLOBL cc2aeac4f<>(SB), RODATA|NOPTR, $32
+
+DATA c42b17217<>+0(SB)/4, $0x42b17217
+DATA c42b17217<>+4(SB)/4, $0x42b17217
+DATA c42b17217<>+8(SB)/4, $0x42b17217
+DATA c42b17217<>+12(SB)/4, $0x42b17217
+DATA c42b17217<>+16(SB)/4, $0x42b17217
+DATA c42b17217<>+20(SB)/4, $0x42b17217
+DATA c42b17217<>+24(SB)/4, $0x42b17217
+DATA c42b17217<>+28(SB)/4, $0x42b17217
+GLOBL c42b17217<>(SB), RODATA|NOPTR, $32
+
+DATA c7f800000<>+0(SB)/4, $0x7f800000
+DATA c7f800000<>+4(SB)/4, $0x7f800000
+DATA c7f800000<>+8(SB)/4, $0x7f800000
+DATA c7f800000<>+12(SB)/4, $0x7f800000
+DATA c7f800000<>+16(SB)/4, $0x7f800000
+DATA c7f800000<>+20(SB)/4, $0x7f800000
+DATA c7f800000<>+24(SB)/4, $0x7f800000
+DATA c7f800000<>+28(SB)/4, $0x7f800000
+GLOBL c7f800000<>(SB), RODATA|NOPTR, $32
 
 // func softmaxGradAVX2(ds *float32, p *float32, dp *float32, scale float32, mean float32, n int)
 // Requires: AVX
@@ -1453,35 +4217,246 @@ TEXT ·softmaxGradAVX2(SB), NOSPLIT, $0-40
 	MOVQ         p+8(FP), CX
 	MOVQ         dp+16(FP), DX
 	MOVQ         n+32(FP), BX
+	SUBQ         $0x20, BX
+	JLT          rest
+	PCALIGN      $0x20
 
-eight:
-	SUBQ    $0x08, BX
-	JLT     rest
+whole:
 	VMOVUPS (DX), Y2
 	VSUBPS  Y1, Y2, Y2
 	VMOVUPS (CX), Y3
 	VMULPS  Y3, Y2, Y2
 	VMULPS  Y0, Y2, Y2
 	VMOVUPS Y2, (AX)
-	ADDQ    $0x20, AX
-	ADDQ    $0x20, CX
-	ADDQ    $0x20, DX
-	JMP     eight
+	VMOVUPS 32(DX), Y2
+	VSUBPS  Y1, Y2, Y2
+	VMOVUPS 32(CX), Y3
+	VMULPS  Y3, Y2, Y2
+	VMULPS  Y0, Y2, Y2
+	VMOVUPS Y2, 32(AX)
+	VMOVUPS 64(DX), Y2
+	VSUBPS  Y1, Y2, Y2
+	VMOVUPS 64(CX), Y3
+	VMULPS  Y3, Y2, Y2
+	VMULPS  Y0, Y2, Y2
+	VMOVUPS Y2, 64(AX)
+	VMOVUPS 96(DX), Y2
+	VSUBPS  Y1, Y2, Y2
+	VMOVUPS 96(CX), Y3
+	VMULPS  Y3, Y2, Y2
+	VMULPS  Y0, Y2, Y2
+	VMOVUPS Y2, 96(AX)
+	ADDQ    $0x80, AX
+	ADDQ    $0x80, CX
+	ADDQ    $0x80, DX
+	SUBQ    $0x20, BX
+	JGE     whole
 
 rest:
-	ADDQ       $0x08, BX
+	ADDQ       $0x20, BX
 	JZ         done
+	CMPQ       BX, $0x08
+	JGT        rest2
 	LEAQ       masks<>+32(SB), SI
-	SHLQ       $0x02, BX
-	SUBQ       BX, SI
+	MOVQ       BX, DI
+	SHLQ       $0x02, DI
+	SUBQ       DI, SI
 	VMOVUPS    (SI), Y2
-	VMASKMOVPS (DX), Y2, Y3
-	VSUBPS     Y1, Y3, Y3
-	VMASKMOVPS (CX), Y2, Y1
-	VMULPS     Y1, Y3, Y3
-	VMULPS     Y0, Y3, Y3
-	VMASKMOVPS Y3, Y2, (AX)
+	VMASKMOVPS (DX), Y2, Y2
+	VSUBPS     Y1, Y2, Y2
+	VMOVUPS    (SI), Y1
+	VMASKMOVPS (CX), Y1, Y1
+	VMULPS     Y1, Y2, Y2
+	VMULPS     Y0, Y2, Y2
+	LEAQ       (AX), AX
+	CMPQ       BX, $0x08
+	JNE        store35part4
+	VMOVUPS    Y2, (AX)
+	JMP        store35part0
 
+store35part4:
+	TESTQ        $0x00000004, BX
+	JZ           store35part2
+	VMOVUPS      X2, (AX)
+	VEXTRACTF128 $0x01, Y2, X2
+	ADDQ         $0x10, AX
+
+store35part2:
+	TESTQ    $0x00000002, BX
+	JZ       store35part1
+	VMOVLPS  X2, (AX)
+	VMOVHLPS X2, X2, X2
+	ADDQ     $0x08, AX
+
+store35part1:
+	TESTQ  $0x00000001, BX
+	JZ     store35part0
+	VMOVSS X2, (AX)
+
+store35part0:
+	JMP done
+
+rest2:
+	CMPQ       BX, $0x10
+	JGT        rest3
+	SUBQ       $0x08, BX
+	LEAQ       masks<>+32(SB), SI
+	MOVQ       BX, DI
+	SHLQ       $0x02, DI
+	SUBQ       DI, SI
+	VMOVUPS    (DX), Y2
+	VSUBPS     Y1, Y2, Y2
+	VMOVUPS    (CX), Y3
+	VMULPS     Y3, Y2, Y2
+	VMULPS     Y0, Y2, Y2
+	VMOVUPS    Y2, (AX)
+	VMOVUPS    (SI), Y2
+	VMASKMOVPS 32(DX), Y2, Y2
+	VSUBPS     Y1, Y2, Y2
+	VMOVUPS    (SI), Y1
+	VMASKMOVPS 32(CX), Y1, Y1
+	VMULPS     Y1, Y2, Y2
+	VMULPS     Y0, Y2, Y2
+	LEAQ       32(AX), AX
+	CMPQ       BX, $0x08
+	JNE        store36part4
+	VMOVUPS    Y2, (AX)
+	JMP        store36part0
+
+store36part4:
+	TESTQ        $0x00000004, BX
+	JZ           store36part2
+	VMOVUPS      X2, (AX)
+	VEXTRACTF128 $0x01, Y2, X2
+	ADDQ         $0x10, AX
+
+store36part2:
+	TESTQ    $0x00000002, BX
+	JZ       store36part1
+	VMOVLPS  X2, (AX)
+	VMOVHLPS X2, X2, X2
+	ADDQ     $0x08, AX
+
+store36part1:
+	TESTQ  $0x00000001, BX
+	JZ     store36part0
+	VMOVSS X2, (AX)
+
+store36part0:
+	JMP done
+
+rest3:
+	CMPQ       BX, $0x18
+	JGT        rest4
+	SUBQ       $0x10, BX
+	LEAQ       masks<>+32(SB), SI
+	MOVQ       BX, DI
+	SHLQ       $0x02, DI
+	SUBQ       DI, SI
+	VMOVUPS    (DX), Y2
+	VSUBPS     Y1, Y2, Y2
+	VMOVUPS    (CX), Y3
+	VMULPS     Y3, Y2, Y2
+	VMULPS     Y0, Y2, Y2
+	VMOVUPS    Y2, (AX)
+	VMOVUPS    32(DX), Y2
+	VSUBPS     Y1, Y2, Y2
+	VMOVUPS    32(CX), Y3
+	VMULPS     Y3, Y2, Y2
+	VMULPS     Y0, Y2, Y2
+	VMOVUPS    Y2, 32(AX)
+	VMOVUPS    (SI), Y2
+	VMASKMOVPS 64(DX), Y2, Y2
+	VSUBPS     Y1, Y2, Y2
+	VMOVUPS    (SI), Y1
+	VMASKMOVPS 64(CX), Y1, Y1
+	VMULPS     Y1, Y2, Y2
+	VMULPS     Y0, Y2, Y2
+	LEAQ       64(AX), AX
+	CMPQ       BX, $0x08
+	JNE        store37part4
+	VMOVUPS    Y2, (AX)
+	JMP        store37part0
+
+store37part4:
+	TESTQ        $0x00000004, BX
+	JZ           store37part2
+	VMOVUPS      X2, (AX)
+	VEXTRACTF128 $0x01, Y2, X2
+	ADDQ         $0x10, AX
+
+store37part2:
+	TESTQ    $0x00000002, BX
+	JZ       store37part1
+	VMOVLPS  X2, (AX)
+	VMOVHLPS X2, X2, X2
+	ADDQ     $0x08, AX
+
+store37part1:
+	TESTQ  $0x00000001, BX
+	JZ     store37part0
+	VMOVSS X2, (AX)
+
+store37part0:
+	JMP done
+
+rest4:
+	SUBQ       $0x18, BX
+	LEAQ       masks<>+32(SB), SI
+	MOVQ       BX, DI
+	SHLQ       $0x02, DI
+	SUBQ       DI, SI
+	VMOVUPS    (DX), Y2
+	VSUBPS     Y1, Y2, Y2
+	VMOVUPS    (CX), Y3
+	VMULPS     Y3, Y2, Y2
+	VMULPS     Y0, Y2, Y2
+	VMOVUPS    Y2, (AX)
+	VMOVUPS    32(DX), Y2
+	VSUBPS     Y1, Y2, Y2
+	VMOVUPS    32(CX), Y3
+	VMULPS     Y3, Y2, Y2
+	VMULPS     Y0, Y2, Y2
+	VMOVUPS    Y2, 32(AX)
+	VMOVUPS    64(DX), Y2
+	VSUBPS     Y1, Y2, Y2
+	VMOVUPS    64(CX), Y3
+	VMULPS     Y3, Y2, Y2
+	VMULPS     Y0, Y2, Y2
+	VMOVUPS    Y2, 64(AX)
+	VMOVUPS    (SI), Y2
+	VMASKMOVPS 96(DX), Y2, Y2
+	VSUBPS     Y1, Y2, Y2
+	VMOVUPS    (SI), Y1
+	VMASKMOVPS 96(CX), Y1, Y1
+	VMULPS     Y1, Y2, Y2
+	VMULPS     Y0, Y2, Y2
+	LEAQ       96(AX), AX
+	CMPQ       BX, $0x08
+	JNE        store38part4
+	VMOVUPS    Y2, (AX)
+	JMP        store38part0
+
+store38part4:
+	TESTQ        $0x00000004, BX
+	JZ           store38part2
+	VMOVUPS      X2, (AX)
+	VEXTRACTF128 $0x01, Y2, X2
+	ADDQ         $0x10, AX
+
+store38part2:
+	TESTQ    $0x00000002, BX
+	JZ       store38part1
+	VMOVLPS  X2, (AX)
+	VMOVHLPS X2, X2, X2
+	ADDQ     $0x08, AX
+
+store38part1:
+	TESTQ  $0x00000001, BX
+	JZ     store38part0
+	VMOVSS X2, (AX)
+
+store38part0:
 done:
 	VZEROUPPER
 	RET
@@ -1496,10 +4471,11 @@ TEXT ·normAVX2(SB), NOSPLIT, $0-48
 	MOVQ         gamma+16(FP), DX
 	MOVQ         beta+24(FP), BX
 	MOVQ         n+40(FP), SI
+	SUBQ         $0x20, SI
+	JLT          rest
+	PCALIGN      $0x20
 
-eight:
-	SUBQ        $0x08, SI
-	JLT         rest
+whole:
 	VMOVUPS     (CX), Y2
 	VSUBPS      Y0, Y2, Y2
 	VMULPS      Y1, Y2, Y2
@@ -1507,27 +4483,253 @@ eight:
 	VMOVUPS     (DX), Y4
 	VFMADD231PS Y4, Y2, Y3
 	VMOVUPS     Y3, (AX)
-	ADDQ        $0x20, AX
-	ADDQ        $0x20, CX
-	ADDQ        $0x20, DX
-	ADDQ        $0x20, BX
-	JMP         eight
+	VMOVUPS     32(CX), Y2
+	VSUBPS      Y0, Y2, Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     32(BX), Y3
+	VMOVUPS     32(DX), Y4
+	VFMADD231PS Y4, Y2, Y3
+	VMOVUPS     Y3, 32(AX)
+	VMOVUPS     64(CX), Y2
+	VSUBPS      Y0, Y2, Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     64(BX), Y3
+	VMOVUPS     64(DX), Y4
+	VFMADD231PS Y4, Y2, Y3
+	VMOVUPS     Y3, 64(AX)
+	VMOVUPS     96(CX), Y2
+	VSUBPS      Y0, Y2, Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     96(BX), Y3
+	VMOVUPS     96(DX), Y4
+	VFMADD231PS Y4, Y2, Y3
+	VMOVUPS     Y3, 96(AX)
+	ADDQ        $0x80, AX
+	ADDQ        $0x80, CX
+	ADDQ        $0x80, DX
+	ADDQ        $0x80, BX
+	SUBQ        $0x20, SI
+	JGE         whole
 
 rest:
-	ADDQ        $0x08, SI
+	ADDQ        $0x20, SI
 	JZ          done
+	CMPQ        SI, $0x08
+	JGT         rest2
 	LEAQ        masks<>+32(SB), DI
-	SHLQ        $0x02, SI
-	SUBQ        SI, DI
+	MOVQ        SI, R8
+	SHLQ        $0x02, R8
+	SUBQ        R8, DI
 	VMOVUPS     (DI), Y2
-	VMASKMOVPS  (CX), Y2, Y3
-	VSUBPS      Y0, Y3, Y3
-	VMULPS      Y1, Y3, Y3
-	VMASKMOVPS  (BX), Y2, Y0
-	VMASKMOVPS  (DX), Y2, Y1
-	VFMADD231PS Y1, Y3, Y0
-	VMASKMOVPS  Y0, Y2, (AX)
+	VMASKMOVPS  (CX), Y2, Y2
+	VSUBPS      Y0, Y2, Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     (DI), Y0
+	VMASKMOVPS  (BX), Y0, Y0
+	VMOVUPS     (DI), Y1
+	VMASKMOVPS  (DX), Y1, Y1
+	VFMADD231PS Y1, Y2, Y0
+	LEAQ        (AX), AX
+	CMPQ        SI, $0x08
+	JNE         store39part4
+	VMOVUPS     Y0, (AX)
+	JMP         store39part0
 
+store39part4:
+	TESTQ        $0x00000004, SI
+	JZ           store39part2
+	VMOVUPS      X0, (AX)
+	VEXTRACTF128 $0x01, Y0, X0
+	ADDQ         $0x10, AX
+
+store39part2:
+	TESTQ    $0x00000002, SI
+	JZ       store39part1
+	VMOVLPS  X0, (AX)
+	VMOVHLPS X0, X0, X0
+	ADDQ     $0x08, AX
+
+store39part1:
+	TESTQ  $0x00000001, SI
+	JZ     store39part0
+	VMOVSS X0, (AX)
+
+store39part0:
+	JMP done
+
+rest2:
+	CMPQ        SI, $0x10
+	JGT         rest3
+	SUBQ        $0x08, SI
+	LEAQ        masks<>+32(SB), DI
+	MOVQ        SI, R8
+	SHLQ        $0x02, R8
+	SUBQ        R8, DI
+	VMOVUPS     (CX), Y2
+	VSUBPS      Y0, Y2, Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     (BX), Y3
+	VMOVUPS     (DX), Y4
+	VFMADD231PS Y4, Y2, Y3
+	VMOVUPS     Y3, (AX)
+	VMOVUPS     (DI), Y2
+	VMASKMOVPS  32(CX), Y2, Y2
+	VSUBPS      Y0, Y2, Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     (DI), Y0
+	VMASKMOVPS  32(BX), Y0, Y0
+	VMOVUPS     (DI), Y1
+	VMASKMOVPS  32(DX), Y1, Y1
+	VFMADD231PS Y1, Y2, Y0
+	LEAQ        32(AX), AX
+	CMPQ        SI, $0x08
+	JNE         store40part4
+	VMOVUPS     Y0, (AX)
+	JMP         store40part0
+
+store40part4:
+	TESTQ        $0x00000004, SI
+	JZ           store40part2
+	VMOVUPS      X0, (AX)
+	VEXTRACTF128 $0x01, Y0, X0
+	ADDQ         $0x10, AX
+
+store40part2:
+	TESTQ    $0x00000002, SI
+	JZ       store40part1
+	VMOVLPS  X0, (AX)
+	VMOVHLPS X0, X0, X0
+	ADDQ     $0x08, AX
+
+store40part1:
+	TESTQ  $0x00000001, SI
+	JZ     store40part0
+	VMOVSS X0, (AX)
+
+store40part0:
+	JMP done
+
+rest3:
+	CMPQ        SI, $0x18
+	JGT         rest4
+	SUBQ        $0x10, SI
+	LEAQ        masks<>+32(SB), DI
+	MOVQ        SI, R8
+	SHLQ        $0x02, R8
+	SUBQ        R8, DI
+	VMOVUPS     (CX), Y2
+	VSUBPS      Y0, Y2, Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     (BX), Y3
+	VMOVUPS     (DX), Y4
+	VFMADD231PS Y4, Y2, Y3
+	VMOVUPS     Y3, (AX)
+	VMOVUPS     32(CX), Y2
+	VSUBPS      Y0, Y2, Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     32(BX), Y3
+	VMOVUPS     32(DX), Y4
+	VFMADD231PS Y4, Y2, Y3
+	VMOVUPS     Y3, 32(AX)
+	VMOVUPS     (DI), Y2
+	VMASKMOVPS  64(CX), Y2, Y2
+	VSUBPS      Y0, Y2, Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     (DI), Y0
+	VMASKMOVPS  64(BX), Y0, Y0
+	VMOVUPS     (DI), Y1
+	VMASKMOVPS  64(DX), Y1, Y1
+	VFMADD231PS Y1, Y2, Y0
+	LEAQ        64(AX), AX
+	CMPQ        SI, $0x08
+	JNE         store41part4
+	VMOVUPS     Y0, (AX)
+	JMP         store41part0
+
+store41part4:
+	TESTQ        $0x00000004, SI
+	JZ           store41part2
+	VMOVUPS      X0, (AX)
+	VEXTRACTF128 $0x01, Y0, X0
+	ADDQ         $0x10, AX
+
+store41part2:
+	TESTQ    $0x00000002, SI
+	JZ       store41part1
+	VMOVLPS  X0, (AX)
+	VMOVHLPS X0, X0, X0
+	ADDQ     $0x08, AX
+
+store41part1:
+	TESTQ  $0x00000001, SI
+	JZ     store41part0
+	VMOVSS X0, (AX)
+
+store41part0:
+	JMP done
+
+rest4:
+	SUBQ        $0x18, SI
+	LEAQ        masks<>+32(SB), DI
+	MOVQ        SI, R8
+	SHLQ        $0x02, R8
+	SUBQ        R8, DI
+	VMOVUPS     (CX), Y2
+	VSUBPS      Y0, Y2, Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     (BX), Y3
+	VMOVUPS     (DX), Y4
+	VFMADD231PS Y4, Y2, Y3
+	VMOVUPS     Y3, (AX)
+	VMOVUPS     32(CX), Y2
+	VSUBPS      Y0, Y2, Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     32(BX), Y3
+	VMOVUPS     32(DX), Y4
+	VFMADD231PS Y4, Y2, Y3
+	VMOVUPS     Y3, 32(AX)
+	VMOVUPS     64(CX), Y2
+	VSUBPS      Y0, Y2, Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     64(BX), Y3
+	VMOVUPS     64(DX), Y4
+	VFMADD231PS Y4, Y2, Y3
+	VMOVUPS     Y3, 64(AX)
+	VMOVUPS     (DI), Y2
+	VMASKMOVPS  96(CX), Y2, Y2
+	VSUBPS      Y0, Y2, Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     (DI), Y0
+	VMASKMOVPS  96(BX), Y0, Y0
+	VMOVUPS     (DI), Y1
+	VMASKMOVPS  96(DX), Y1, Y1
+	VFMADD231PS Y1, Y2, Y0
+	LEAQ        96(AX), AX
+	CMPQ        SI, $0x08
+	JNE         store42part4
+	VMOVUPS     Y0, (AX)
+	JMP         store42part0
+
+store42part4:
+	TESTQ        $0x00000004, SI
+	JZ           store42part2
+	VMOVUPS      X0, (AX)
+	VEXTRACTF128 $0x01, Y0, X0
+	ADDQ         $0x10, AX
+
+store42part2:
+	TESTQ    $0x00000002, SI
+	JZ       store42part1
+	VMOVLPS  X0, (AX)
+	VMOVHLPS X0, X0, X0
+	ADDQ     $0x08, AX
+
+store42part1:
+	TESTQ  $0x00000001, SI
+	JZ     store42part0
+	VMOVSS X0, (AX)
+
+store42part0:
 done:
 	VZEROUPPER
 	RET
@@ -1545,10 +4747,11 @@ TEXT ·normGradSumsAVX2(SB), NOSPLIT, $0-64
 	MOVQ         n+48(FP), DI
 	VXORPS       Y2, Y2, Y2
 	VXORPS       Y3, Y3, Y3
+	SUBQ         $0x08, DI
+	JLT          rest
+	PCALIGN      $0x20
 
-eight:
-	SUBQ        $0x08, DI
-	JLT         rest
+whole:
 	VMOVUPS     (BX), Y4
 	VMOVUPS     (DX), Y5
 	VSUBPS      Y0, Y4, Y4
@@ -1568,41 +4771,101 @@ eight:
 	ADDQ        $0x20, DX
 	ADDQ        $0x20, BX
 	ADDQ        $0x20, SI
-	JMP         eight
+	SUBQ        $0x08, DI
+	JGE         whole
 
 rest:
 	ADDQ        $0x08, DI
 	JZ          done
 	LEAQ        masks<>+32(SB), R8
-	SHLQ        $0x02, DI
-	SUBQ        DI, R8
+	MOVQ        DI, R9
+	SHLQ        $0x02, R9
+	SUBQ        R9, R8
 	VMOVUPS     (R8), Y4
-	VMASKMOVPS  (BX), Y4, Y5
-	VMASKMOVPS  (DX), Y4, Y6
-	VSUBPS      Y0, Y5, Y5
-	VMULPS      Y1, Y5, Y5
-	VMASKMOVPS  (AX), Y4, Y0
-	VMASKMOVPS  (CX), Y4, Y1
-	VFMADD231PS Y6, Y5, Y0
-	VADDPS      Y6, Y1, Y1
-	VMASKMOVPS  Y0, Y4, (AX)
-	VMASKMOVPS  Y1, Y4, (CX)
-	VMASKMOVPS  (SI), Y4, Y0
-	VMULPS      Y0, Y6, Y6
-	VADDPS      Y6, Y2, Y2
-	VANDPS      Y4, Y5, Y5
-	VFMADD231PS Y6, Y5, Y3
+	VMASKMOVPS  (BX), Y4, Y4
+	VMOVUPS     (R8), Y5
+	VMASKMOVPS  (DX), Y5, Y5
+	VSUBPS      Y0, Y4, Y4
+	VMULPS      Y1, Y4, Y4
+	VMOVUPS     (R8), Y0
+	VMASKMOVPS  (AX), Y0, Y0
+	VMOVUPS     (R8), Y1
+	VMASKMOVPS  (CX), Y1, Y1
+	VFMADD231PS Y5, Y4, Y0
+	VADDPS      Y5, Y1, Y1
+	LEAQ        (AX), AX
+	CMPQ        DI, $0x08
+	JNE         store43part4
+	VMOVUPS     Y0, (AX)
+	JMP         store43part0
+
+store43part4:
+	TESTQ        $0x00000004, DI
+	JZ           store43part2
+	VMOVUPS      X0, (AX)
+	VEXTRACTF128 $0x01, Y0, X0
+	ADDQ         $0x10, AX
+
+store43part2:
+	TESTQ    $0x00000002, DI
+	JZ       store43part1
+	VMOVLPS  X0, (AX)
+	VMOVHLPS X0, X0, X0
+	ADDQ     $0x08, AX
+
+store43part1:
+	TESTQ  $0x00000001, DI
+	JZ     store43part0
+	VMOVSS X0, (AX)
+
+store43part0:
+	LEAQ    (CX), AX
+	CMPQ    DI, $0x08
+	JNE     store44part4
+	VMOVUPS Y1, (AX)
+	JMP     store44part0
+
+store44part4:
+	TESTQ        $0x00000004, DI
+	JZ           store44part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store44part2:
+	TESTQ    $0x00000002, DI
+	JZ       store44part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store44part1:
+	TESTQ  $0x00000001, DI
+	JZ     store44part0
+	VMOVSS X1, (AX)
+
+store44part0:
+	VMOVUPS     (R8), Y0
+	VMASKMOVPS  (SI), Y0, Y0
+	VMULPS      Y0, Y5, Y5
+	VADDPS      Y5, Y2, Y2
+	VANDPS      (R8), Y4, Y4
+	VFMADD231PS Y5, Y4, Y3
 
 done:
 	VEXTRACTF128 $0x01, Y2, X0
 	VADDPS       X0, X2, X2
-	VHADDPS      X2, X2, X2
-	VHADDPS      X2, X2, X2
+	VMOVSHDUP    X2, X0
+	VADDPS       X0, X2, X2
+	VMOVHLPS     X2, X2, X0
+	VADDSS       X0, X2, X2
 	MOVSS        X2, s0+56(FP)
 	VEXTRACTF128 $0x01, Y3, X0
 	VADDPS       X0, X3, X3
-	VHADDPS      X3, X3, X3
-	VHADDPS      X3, X3, X3
+	VMOVSHDUP    X3, X0
+	VADDPS       X0, X3, X3
+	VMOVHLPS     X3, X3, X0
+	VADDSS       X0, X3, X3
 	MOVSS        X3, s1+60(FP)
 	VZEROUPPER
 	RET
@@ -1615,33 +4878,232 @@ TEXT ·rmsNormAVX2(SB), NOSPLIT, $0-40
 	MOVQ         x+8(FP), CX
 	MOVQ         gamma+16(FP), DX
 	MOVQ         n+32(FP), BX
+	SUBQ         $0x20, BX
+	JLT          rest
+	PCALIGN      $0x20
 
-eight:
-	SUBQ    $0x08, BX
-	JLT     rest
+whole:
 	VMOVUPS (CX), Y1
 	VMULPS  Y0, Y1, Y1
 	VMOVUPS (DX), Y2
 	VMULPS  Y2, Y1, Y1
 	VMOVUPS Y1, (AX)
-	ADDQ    $0x20, AX
-	ADDQ    $0x20, CX
-	ADDQ    $0x20, DX
-	JMP     eight
+	VMOVUPS 32(CX), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS 32(DX), Y2
+	VMULPS  Y2, Y1, Y1
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS 64(CX), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS 64(DX), Y2
+	VMULPS  Y2, Y1, Y1
+	VMOVUPS Y1, 64(AX)
+	VMOVUPS 96(CX), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS 96(DX), Y2
+	VMULPS  Y2, Y1, Y1
+	VMOVUPS Y1, 96(AX)
+	ADDQ    $0x80, AX
+	ADDQ    $0x80, CX
+	ADDQ    $0x80, DX
+	SUBQ    $0x20, BX
+	JGE     whole
 
 rest:
-	ADDQ       $0x08, BX
+	ADDQ       $0x20, BX
 	JZ         done
+	CMPQ       BX, $0x08
+	JGT        rest2
 	LEAQ       masks<>+32(SB), SI
-	SHLQ       $0x02, BX
-	SUBQ       BX, SI
+	MOVQ       BX, DI
+	SHLQ       $0x02, DI
+	SUBQ       DI, SI
 	VMOVUPS    (SI), Y1
-	VMASKMOVPS (CX), Y1, Y2
-	VMULPS     Y0, Y2, Y2
-	VMASKMOVPS (DX), Y1, Y0
-	VMULPS     Y0, Y2, Y2
-	VMASKMOVPS Y2, Y1, (AX)
+	VMASKMOVPS (CX), Y1, Y1
+	VMULPS     Y0, Y1, Y1
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS (DX), Y0, Y0
+	VMULPS     Y0, Y1, Y1
+	LEAQ       (AX), AX
+	CMPQ       BX, $0x08
+	JNE        store45part4
+	VMOVUPS    Y1, (AX)
+	JMP        store45part0
 
+store45part4:
+	TESTQ        $0x00000004, BX
+	JZ           store45part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store45part2:
+	TESTQ    $0x00000002, BX
+	JZ       store45part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store45part1:
+	TESTQ  $0x00000001, BX
+	JZ     store45part0
+	VMOVSS X1, (AX)
+
+store45part0:
+	JMP done
+
+rest2:
+	CMPQ       BX, $0x10
+	JGT        rest3
+	SUBQ       $0x08, BX
+	LEAQ       masks<>+32(SB), SI
+	MOVQ       BX, DI
+	SHLQ       $0x02, DI
+	SUBQ       DI, SI
+	VMOVUPS    (CX), Y1
+	VMULPS     Y0, Y1, Y1
+	VMOVUPS    (DX), Y2
+	VMULPS     Y2, Y1, Y1
+	VMOVUPS    Y1, (AX)
+	VMOVUPS    (SI), Y1
+	VMASKMOVPS 32(CX), Y1, Y1
+	VMULPS     Y0, Y1, Y1
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 32(DX), Y0, Y0
+	VMULPS     Y0, Y1, Y1
+	LEAQ       32(AX), AX
+	CMPQ       BX, $0x08
+	JNE        store46part4
+	VMOVUPS    Y1, (AX)
+	JMP        store46part0
+
+store46part4:
+	TESTQ        $0x00000004, BX
+	JZ           store46part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store46part2:
+	TESTQ    $0x00000002, BX
+	JZ       store46part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store46part1:
+	TESTQ  $0x00000001, BX
+	JZ     store46part0
+	VMOVSS X1, (AX)
+
+store46part0:
+	JMP done
+
+rest3:
+	CMPQ       BX, $0x18
+	JGT        rest4
+	SUBQ       $0x10, BX
+	LEAQ       masks<>+32(SB), SI
+	MOVQ       BX, DI
+	SHLQ       $0x02, DI
+	SUBQ       DI, SI
+	VMOVUPS    (CX), Y1
+	VMULPS     Y0, Y1, Y1
+	VMOVUPS    (DX), Y2
+	VMULPS     Y2, Y1, Y1
+	VMOVUPS    Y1, (AX)
+	VMOVUPS    32(CX), Y1
+	VMULPS     Y0, Y1, Y1
+	VMOVUPS    32(DX), Y2
+	VMULPS     Y2, Y1, Y1
+	VMOVUPS    Y1, 32(AX)
+	VMOVUPS    (SI), Y1
+	VMASKMOVPS 64(CX), Y1, Y1
+	VMULPS     Y0, Y1, Y1
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 64(DX), Y0, Y0
+	VMULPS     Y0, Y1, Y1
+	LEAQ       64(AX), AX
+	CMPQ       BX, $0x08
+	JNE        store47part4
+	VMOVUPS    Y1, (AX)
+	JMP        store47part0
+
+store47part4:
+	TESTQ        $0x00000004, BX
+	JZ           store47part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store47part2:
+	TESTQ    $0x00000002, BX
+	JZ       store47part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store47part1:
+	TESTQ  $0x00000001, BX
+	JZ     store47part0
+	VMOVSS X1, (AX)
+
+store47part0:
+	JMP done
+
+rest4:
+	SUBQ       $0x18, BX
+	LEAQ       masks<>+32(SB), SI
+	MOVQ       BX, DI
+	SHLQ       $0x02, DI
+	SUBQ       DI, SI
+	VMOVUPS    (CX), Y1
+	VMULPS     Y0, Y1, Y1
+	VMOVUPS    (DX), Y2
+	VMULPS     Y2, Y1, Y1
+	VMOVUPS    Y1, (AX)
+	VMOVUPS    32(CX), Y1
+	VMULPS     Y0, Y1, Y1
+	VMOVUPS    32(DX), Y2
+	VMULPS     Y2, Y1, Y1
+	VMOVUPS    Y1, 32(AX)
+	VMOVUPS    64(CX), Y1
+	VMULPS     Y0, Y1, Y1
+	VMOVUPS    64(DX), Y2
+	VMULPS     Y2, Y1, Y1
+	VMOVUPS    Y1, 64(AX)
+	VMOVUPS    (SI), Y1
+	VMASKMOVPS 96(CX), Y1, Y1
+	VMULPS     Y0, Y1, Y1
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 96(DX), Y0, Y0
+	VMULPS     Y0, Y1, Y1
+	LEAQ       96(AX), AX
+	CMPQ       BX, $0x08
+	JNE        store48part4
+	VMOVUPS    Y1, (AX)
+	JMP        store48part0
+
+store48part4:
+	TESTQ        $0x00000004, BX
+	JZ           store48part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store48part2:
+	TESTQ    $0x00000002, BX
+	JZ       store48part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store48part1:
+	TESTQ  $0x00000001, BX
+	JZ     store48part0
+	VMOVSS X1, (AX)
+
+store48part0:
 done:
 	VZEROUPPER
 	RET
@@ -1656,47 +5118,147 @@ TEXT ·rmsNormGradSumsAVX2(SB), NOSPLIT, $0-52
 	MOVQ         gamma+24(FP), BX
 	MOVQ         n+40(FP), SI
 	VXORPS       Y1, Y1, Y1
+	VXORPS       Y2, Y2, Y2
+	SUBQ         $0x10, SI
+	JLT          rest
+	PCALIGN      $0x20
 
-eight:
-	SUBQ        $0x08, SI
-	JLT         rest
-	VMOVUPS     (DX), Y2
-	VMOVUPS     (AX), Y3
-	VMULPS      Y0, Y2, Y2
-	VMOVUPS     (CX), Y4
-	VMULPS      Y4, Y2, Y2
-	VADDPS      Y2, Y3, Y3
-	VMOVUPS     Y3, (AX)
-	VMOVUPS     (BX), Y3
-	VFMADD231PS Y3, Y2, Y1
-	ADDQ        $0x20, AX
-	ADDQ        $0x20, CX
-	ADDQ        $0x20, DX
-	ADDQ        $0x20, BX
-	JMP         eight
+whole:
+	VMOVUPS     (DX), Y3
+	VMOVUPS     (AX), Y4
+	VMULPS      Y0, Y3, Y3
+	VMOVUPS     (CX), Y5
+	VMULPS      Y5, Y3, Y3
+	VADDPS      Y3, Y4, Y4
+	VMOVUPS     (BX), Y5
+	VFMADD231PS Y5, Y3, Y1
+	VMOVUPS     Y4, (AX)
+	VMOVUPS     32(DX), Y3
+	VMOVUPS     32(AX), Y4
+	VMULPS      Y0, Y3, Y3
+	VMOVUPS     32(CX), Y5
+	VMULPS      Y5, Y3, Y3
+	VADDPS      Y3, Y4, Y4
+	VMOVUPS     32(BX), Y5
+	VFMADD231PS Y5, Y3, Y2
+	VMOVUPS     Y4, 32(AX)
+	ADDQ        $0x40, AX
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, BX
+	SUBQ        $0x10, SI
+	JGE         whole
 
 rest:
-	ADDQ        $0x08, SI
+	ADDQ        $0x10, SI
 	JZ          done
+	CMPQ        SI, $0x08
+	JGT         rest2
 	LEAQ        masks<>+32(SB), DI
-	SHLQ        $0x02, SI
-	SUBQ        SI, DI
-	VMOVUPS     (DI), Y2
-	VMASKMOVPS  (DX), Y2, Y3
-	VMASKMOVPS  (AX), Y2, Y4
+	MOVQ        SI, R8
+	SHLQ        $0x02, R8
+	SUBQ        R8, DI
+	VMOVUPS     (DI), Y3
+	VMASKMOVPS  (DX), Y3, Y3
+	VMOVUPS     (DI), Y4
+	VMASKMOVPS  (AX), Y4, Y4
 	VMULPS      Y0, Y3, Y3
-	VMASKMOVPS  (CX), Y2, Y0
+	VMOVUPS     (DI), Y0
+	VMASKMOVPS  (CX), Y0, Y0
 	VMULPS      Y0, Y3, Y3
 	VADDPS      Y3, Y4, Y4
-	VMASKMOVPS  Y4, Y2, (AX)
-	VMASKMOVPS  (BX), Y2, Y0
+	VMOVUPS     (DI), Y0
+	VMASKMOVPS  (BX), Y0, Y0
 	VFMADD231PS Y0, Y3, Y1
+	LEAQ        (AX), AX
+	CMPQ        SI, $0x08
+	JNE         store49part4
+	VMOVUPS     Y4, (AX)
+	JMP         store49part0
 
+store49part4:
+	TESTQ        $0x00000004, SI
+	JZ           store49part2
+	VMOVUPS      X4, (AX)
+	VEXTRACTF128 $0x01, Y4, X4
+	ADDQ         $0x10, AX
+
+store49part2:
+	TESTQ    $0x00000002, SI
+	JZ       store49part1
+	VMOVLPS  X4, (AX)
+	VMOVHLPS X4, X4, X4
+	ADDQ     $0x08, AX
+
+store49part1:
+	TESTQ  $0x00000001, SI
+	JZ     store49part0
+	VMOVSS X4, (AX)
+
+store49part0:
+	JMP done
+
+rest2:
+	SUBQ        $0x08, SI
+	LEAQ        masks<>+32(SB), DI
+	MOVQ        SI, R8
+	SHLQ        $0x02, R8
+	SUBQ        R8, DI
+	VMOVUPS     (DX), Y3
+	VMOVUPS     (AX), Y4
+	VMULPS      Y0, Y3, Y3
+	VMOVUPS     (CX), Y5
+	VMULPS      Y5, Y3, Y3
+	VADDPS      Y3, Y4, Y4
+	VMOVUPS     (BX), Y5
+	VFMADD231PS Y5, Y3, Y1
+	VMOVUPS     Y4, (AX)
+	VMOVUPS     (DI), Y3
+	VMASKMOVPS  32(DX), Y3, Y3
+	VMOVUPS     (DI), Y4
+	VMASKMOVPS  32(AX), Y4, Y4
+	VMULPS      Y0, Y3, Y3
+	VMOVUPS     (DI), Y0
+	VMASKMOVPS  32(CX), Y0, Y0
+	VMULPS      Y0, Y3, Y3
+	VADDPS      Y3, Y4, Y4
+	VMOVUPS     (DI), Y0
+	VMASKMOVPS  32(BX), Y0, Y0
+	VFMADD231PS Y0, Y3, Y2
+	LEAQ        32(AX), AX
+	CMPQ        SI, $0x08
+	JNE         store50part4
+	VMOVUPS     Y4, (AX)
+	JMP         store50part0
+
+store50part4:
+	TESTQ        $0x00000004, SI
+	JZ           store50part2
+	VMOVUPS      X4, (AX)
+	VEXTRACTF128 $0x01, Y4, X4
+	ADDQ         $0x10, AX
+
+store50part2:
+	TESTQ    $0x00000002, SI
+	JZ       store50part1
+	VMOVLPS  X4, (AX)
+	VMOVHLPS X4, X4, X4
+	ADDQ     $0x08, AX
+
+store50part1:
+	TESTQ  $0x00000001, SI
+	JZ     store50part0
+	VMOVSS X4, (AX)
+
+store50part0:
 done:
+	VADDPS       Y2, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X0
 	VADDPS       X0, X1, X1
-	VHADDPS      X1, X1, X1
-	VHADDPS      X1, X1, X1
+	VMOVSHDUP    X1, X0
+	VADDPS       X0, X1, X1
+	VMOVHLPS     X1, X1, X0
+	VADDSS       X0, X1, X1
 	MOVSS        X1, ret+48(FP)
 	VZEROUPPER
 	RET
@@ -1713,10 +5275,11 @@ TEXT ·normGradAVX2(SB), NOSPLIT, $0-56
 	MOVQ         x+16(FP), DX
 	MOVQ         gamma+24(FP), BX
 	MOVQ         n+48(FP), SI
-
-eight:
-	SUBQ         $0x08, SI
+	SUBQ         $0x10, SI
 	JLT          rest
+	PCALIGN      $0x20
+
+whole:
 	VMOVUPS      (DX), Y4
 	VMOVUPS      (CX), Y5
 	VSUBPS       Y0, Y4, Y4
@@ -1726,29 +5289,122 @@ eight:
 	VFNMADD231PS Y3, Y4, Y5
 	VMULPS       Y1, Y5, Y5
 	VMOVUPS      Y5, (AX)
-	ADDQ         $0x20, AX
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
-	ADDQ         $0x20, BX
-	JMP          eight
+	VMOVUPS      32(DX), Y4
+	VMOVUPS      32(CX), Y5
+	VSUBPS       Y0, Y4, Y4
+	VMULPS       Y1, Y4, Y4
+	VMOVUPS      32(BX), Y6
+	VFMSUB132PS  Y6, Y2, Y5
+	VFNMADD231PS Y3, Y4, Y5
+	VMULPS       Y1, Y5, Y5
+	VMOVUPS      Y5, 32(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, DX
+	ADDQ         $0x40, BX
+	SUBQ         $0x10, SI
+	JGE          whole
 
 rest:
-	ADDQ         $0x08, SI
+	ADDQ         $0x10, SI
 	JZ           done
+	CMPQ         SI, $0x08
+	JGT          rest2
 	LEAQ         masks<>+32(SB), DI
-	SHLQ         $0x02, SI
-	SUBQ         SI, DI
+	MOVQ         SI, R8
+	SHLQ         $0x02, R8
+	SUBQ         R8, DI
 	VMOVUPS      (DI), Y4
-	VMASKMOVPS   (DX), Y4, Y5
-	VMASKMOVPS   (CX), Y4, Y6
-	VSUBPS       Y0, Y5, Y5
+	VMASKMOVPS   (DX), Y4, Y4
+	VMOVUPS      (DI), Y5
+	VMASKMOVPS   (CX), Y5, Y5
+	VSUBPS       Y0, Y4, Y4
+	VMULPS       Y1, Y4, Y4
+	VMOVUPS      (DI), Y0
+	VMASKMOVPS   (BX), Y0, Y0
+	VFMSUB132PS  Y0, Y2, Y5
+	VFNMADD231PS Y3, Y4, Y5
 	VMULPS       Y1, Y5, Y5
-	VMASKMOVPS   (BX), Y4, Y0
-	VFMSUB132PS  Y0, Y2, Y6
-	VFNMADD231PS Y3, Y5, Y6
-	VMULPS       Y1, Y6, Y6
-	VMASKMOVPS   Y6, Y4, (AX)
+	LEAQ         (AX), AX
+	CMPQ         SI, $0x08
+	JNE          store51part4
+	VMOVUPS      Y5, (AX)
+	JMP          store51part0
 
+store51part4:
+	TESTQ        $0x00000004, SI
+	JZ           store51part2
+	VMOVUPS      X5, (AX)
+	VEXTRACTF128 $0x01, Y5, X5
+	ADDQ         $0x10, AX
+
+store51part2:
+	TESTQ    $0x00000002, SI
+	JZ       store51part1
+	VMOVLPS  X5, (AX)
+	VMOVHLPS X5, X5, X5
+	ADDQ     $0x08, AX
+
+store51part1:
+	TESTQ  $0x00000001, SI
+	JZ     store51part0
+	VMOVSS X5, (AX)
+
+store51part0:
+	JMP done
+
+rest2:
+	SUBQ         $0x08, SI
+	LEAQ         masks<>+32(SB), DI
+	MOVQ         SI, R8
+	SHLQ         $0x02, R8
+	SUBQ         R8, DI
+	VMOVUPS      (DX), Y4
+	VMOVUPS      (CX), Y5
+	VSUBPS       Y0, Y4, Y4
+	VMULPS       Y1, Y4, Y4
+	VMOVUPS      (BX), Y6
+	VFMSUB132PS  Y6, Y2, Y5
+	VFNMADD231PS Y3, Y4, Y5
+	VMULPS       Y1, Y5, Y5
+	VMOVUPS      Y5, (AX)
+	VMOVUPS      (DI), Y4
+	VMASKMOVPS   32(DX), Y4, Y4
+	VMOVUPS      (DI), Y5
+	VMASKMOVPS   32(CX), Y5, Y5
+	VSUBPS       Y0, Y4, Y4
+	VMULPS       Y1, Y4, Y4
+	VMOVUPS      (DI), Y0
+	VMASKMOVPS   32(BX), Y0, Y0
+	VFMSUB132PS  Y0, Y2, Y5
+	VFNMADD231PS Y3, Y4, Y5
+	VMULPS       Y1, Y5, Y5
+	LEAQ         32(AX), AX
+	CMPQ         SI, $0x08
+	JNE          store52part4
+	VMOVUPS      Y5, (AX)
+	JMP          store52part0
+
+store52part4:
+	TESTQ        $0x00000004, SI
+	JZ           store52part2
+	VMOVUPS      X5, (AX)
+	VEXTRACTF128 $0x01, Y5, X5
+	ADDQ         $0x10, AX
+
+store52part2:
+	TESTQ    $0x00000002, SI
+	JZ       store52part1
+	VMOVLPS  X5, (AX)
+	VMOVHLPS X5, X5, X5
+	ADDQ     $0x08, AX
+
+store52part1:
+	TESTQ  $0x00000001, SI
+	JZ     store52part0
+	VMOVSS X5, (AX)
+
+store52part0:
 done:
 	VZEROUPPER
 	RET
@@ -1765,10 +5421,11 @@ TEXT ·normGradAddAVX2(SB), NOSPLIT, $0-56
 	MOVQ         x+16(FP), DX
 	MOVQ         gamma+24(FP), BX
 	MOVQ         n+48(FP), SI
-
-eight:
-	SUBQ         $0x08, SI
+	SUBQ         $0x10, SI
 	JLT          rest
+	PCALIGN      $0x20
+
+whole:
 	VMOVUPS      (DX), Y4
 	VMOVUPS      (CX), Y5
 	VSUBPS       Y0, Y4, Y4
@@ -1780,31 +5437,132 @@ eight:
 	VMOVUPS      (AX), Y4
 	VADDPS       Y4, Y5, Y5
 	VMOVUPS      Y5, (AX)
-	ADDQ         $0x20, AX
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, DX
-	ADDQ         $0x20, BX
-	JMP          eight
+	VMOVUPS      32(DX), Y4
+	VMOVUPS      32(CX), Y5
+	VSUBPS       Y0, Y4, Y4
+	VMULPS       Y1, Y4, Y4
+	VMOVUPS      32(BX), Y6
+	VFMSUB132PS  Y6, Y2, Y5
+	VFNMADD231PS Y3, Y4, Y5
+	VMULPS       Y1, Y5, Y5
+	VMOVUPS      32(AX), Y4
+	VADDPS       Y4, Y5, Y5
+	VMOVUPS      Y5, 32(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, DX
+	ADDQ         $0x40, BX
+	SUBQ         $0x10, SI
+	JGE          whole
 
 rest:
-	ADDQ         $0x08, SI
+	ADDQ         $0x10, SI
 	JZ           done
+	CMPQ         SI, $0x08
+	JGT          rest2
 	LEAQ         masks<>+32(SB), DI
-	SHLQ         $0x02, SI
-	SUBQ         SI, DI
+	MOVQ         SI, R8
+	SHLQ         $0x02, R8
+	SUBQ         R8, DI
 	VMOVUPS      (DI), Y4
-	VMASKMOVPS   (DX), Y4, Y5
-	VMASKMOVPS   (CX), Y4, Y6
-	VSUBPS       Y0, Y5, Y5
+	VMASKMOVPS   (DX), Y4, Y4
+	VMOVUPS      (DI), Y5
+	VMASKMOVPS   (CX), Y5, Y5
+	VSUBPS       Y0, Y4, Y4
+	VMULPS       Y1, Y4, Y4
+	VMOVUPS      (DI), Y0
+	VMASKMOVPS   (BX), Y0, Y0
+	VFMSUB132PS  Y0, Y2, Y5
+	VFNMADD231PS Y3, Y4, Y5
 	VMULPS       Y1, Y5, Y5
-	VMASKMOVPS   (BX), Y4, Y0
-	VFMSUB132PS  Y0, Y2, Y6
-	VFNMADD231PS Y3, Y5, Y6
-	VMULPS       Y1, Y6, Y6
-	VMASKMOVPS   (AX), Y4, Y0
-	VADDPS       Y0, Y6, Y6
-	VMASKMOVPS   Y6, Y4, (AX)
+	VMOVUPS      (DI), Y0
+	VMASKMOVPS   (AX), Y0, Y0
+	VADDPS       Y0, Y5, Y5
+	LEAQ         (AX), AX
+	CMPQ         SI, $0x08
+	JNE          store53part4
+	VMOVUPS      Y5, (AX)
+	JMP          store53part0
 
+store53part4:
+	TESTQ        $0x00000004, SI
+	JZ           store53part2
+	VMOVUPS      X5, (AX)
+	VEXTRACTF128 $0x01, Y5, X5
+	ADDQ         $0x10, AX
+
+store53part2:
+	TESTQ    $0x00000002, SI
+	JZ       store53part1
+	VMOVLPS  X5, (AX)
+	VMOVHLPS X5, X5, X5
+	ADDQ     $0x08, AX
+
+store53part1:
+	TESTQ  $0x00000001, SI
+	JZ     store53part0
+	VMOVSS X5, (AX)
+
+store53part0:
+	JMP done
+
+rest2:
+	SUBQ         $0x08, SI
+	LEAQ         masks<>+32(SB), DI
+	MOVQ         SI, R8
+	SHLQ         $0x02, R8
+	SUBQ         R8, DI
+	VMOVUPS      (DX), Y4
+	VMOVUPS      (CX), Y5
+	VSUBPS       Y0, Y4, Y4
+	VMULPS       Y1, Y4, Y4
+	VMOVUPS      (BX), Y6
+	VFMSUB132PS  Y6, Y2, Y5
+	VFNMADD231PS Y3, Y4, Y5
+	VMULPS       Y1, Y5, Y5
+	VMOVUPS      (AX), Y4
+	VADDPS       Y4, Y5, Y5
+	VMOVUPS      Y5, (AX)
+	VMOVUPS      (DI), Y4
+	VMASKMOVPS   32(DX), Y4, Y4
+	VMOVUPS      (DI), Y5
+	VMASKMOVPS   32(CX), Y5, Y5
+	VSUBPS       Y0, Y4, Y4
+	VMULPS       Y1, Y4, Y4
+	VMOVUPS      (DI), Y0
+	VMASKMOVPS   32(BX), Y0, Y0
+	VFMSUB132PS  Y0, Y2, Y5
+	VFNMADD231PS Y3, Y4, Y5
+	VMULPS       Y1, Y5, Y5
+	VMOVUPS      (DI), Y0
+	VMASKMOVPS   32(AX), Y0, Y0
+	VADDPS       Y0, Y5, Y5
+	LEAQ         32(AX), AX
+	CMPQ         SI, $0x08
+	JNE          store54part4
+	VMOVUPS      Y5, (AX)
+	JMP          store54part0
+
+store54part4:
+	TESTQ        $0x00000004, SI
+	JZ           store54part2
+	VMOVUPS      X5, (AX)
+	VEXTRACTF128 $0x01, Y5, X5
+	ADDQ         $0x10, AX
+
+store54part2:
+	TESTQ    $0x00000002, SI
+	JZ       store54part1
+	VMOVLPS  X5, (AX)
+	VMOVHLPS X5, X5, X5
+	ADDQ     $0x08, AX
+
+store54part1:
+	TESTQ  $0x00000001, SI
+	JZ     store54part0
+	VMOVSS X5, (AX)
+
+store54part0:
 done:
 	VZEROUPPER
 	RET
@@ -1826,60 +5584,140 @@ TEXT ·adamWAVX2(SB), NOSPLIT, $0-80
 	VBROADCASTSS eps+60(FP), Y7
 	VBROADCASTSS gscale+64(FP), Y8
 	MOVQ         n+72(FP), SI
-
-eight:
 	SUBQ         $0x08, SI
 	JLT          rest
+	PCALIGN      $0x20
+
+whole:
 	VMOVUPS      (CX), Y9
 	VMOVUPS      (DX), Y10
 	VMULPS       Y8, Y9, Y9
 	VMULPS       Y0, Y10, Y10
 	VFMADD231PS  Y9, Y1, Y10
-	VMOVUPS      Y10, (DX)
 	VMOVUPS      (BX), Y11
 	VMULPS       Y9, Y9, Y9
 	VMULPS       Y2, Y11, Y11
 	VFMADD231PS  Y9, Y3, Y11
-	VMOVUPS      Y11, (BX)
-	VSQRTPS      Y11, Y11
-	VFMADD213PS  Y7, Y6, Y11
-	VDIVPS       Y11, Y10, Y10
 	VMOVUPS      (AX), Y9
+	VSQRTPS      Y11, Y12
+	VFMADD213PS  Y7, Y6, Y12
+	VDIVPS       Y12, Y10, Y12
 	VFNMADD231PS Y9, Y4, Y9
-	VFNMADD231PS Y10, Y5, Y9
+	VFNMADD231PS Y12, Y5, Y9
+	VMOVUPS      Y10, (DX)
+	VMOVUPS      Y11, (BX)
 	VMOVUPS      Y9, (AX)
 	ADDQ         $0x20, AX
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $0x20, BX
-	JMP          eight
+	SUBQ         $0x08, SI
+	JGE          whole
 
 rest:
 	ADDQ         $0x08, SI
 	JZ           done
 	LEAQ         masks<>+32(SB), DI
-	SHLQ         $0x02, SI
-	SUBQ         SI, DI
+	MOVQ         SI, R8
+	SHLQ         $0x02, R8
+	SUBQ         R8, DI
 	VMOVUPS      (DI), Y9
-	VMASKMOVPS   (CX), Y9, Y10
-	VMASKMOVPS   (DX), Y9, Y11
-	VMULPS       Y8, Y10, Y10
-	VMULPS       Y0, Y11, Y11
-	VFMADD231PS  Y10, Y1, Y11
-	VMASKMOVPS   Y11, Y9, (DX)
-	VMASKMOVPS   (BX), Y9, Y0
-	VMULPS       Y10, Y10, Y10
+	VMASKMOVPS   (CX), Y9, Y9
+	VMOVUPS      (DI), Y10
+	VMASKMOVPS   (DX), Y10, Y10
+	VMULPS       Y8, Y9, Y9
+	VMULPS       Y0, Y10, Y10
+	VFMADD231PS  Y9, Y1, Y10
+	VMOVUPS      (DI), Y0
+	VMASKMOVPS   (BX), Y0, Y0
+	VMULPS       Y9, Y9, Y9
 	VMULPS       Y2, Y0, Y0
-	VFMADD231PS  Y10, Y3, Y0
-	VMASKMOVPS   Y0, Y9, (BX)
-	VSQRTPS      Y0, Y0
-	VFMADD213PS  Y7, Y6, Y0
-	VDIVPS       Y0, Y11, Y11
-	VMASKMOVPS   (AX), Y9, Y0
-	VFNMADD231PS Y0, Y4, Y0
-	VFNMADD231PS Y11, Y5, Y0
-	VMASKMOVPS   Y0, Y9, (AX)
+	VFMADD231PS  Y9, Y3, Y0
+	VMOVUPS      (DI), Y1
+	VMASKMOVPS   (AX), Y1, Y1
+	VSQRTPS      Y0, Y2
+	VFMADD213PS  Y7, Y6, Y2
+	VDIVPS       Y2, Y10, Y2
+	VFNMADD231PS Y1, Y4, Y1
+	VFNMADD231PS Y2, Y5, Y1
+	LEAQ         (DX), CX
+	CMPQ         SI, $0x08
+	JNE          store55part4
+	VMOVUPS      Y10, (CX)
+	JMP          store55part0
 
+store55part4:
+	TESTQ        $0x00000004, SI
+	JZ           store55part2
+	VMOVUPS      X10, (CX)
+	VEXTRACTF128 $0x01, Y10, X10
+	ADDQ         $0x10, CX
+
+store55part2:
+	TESTQ    $0x00000002, SI
+	JZ       store55part1
+	VMOVLPS  X10, (CX)
+	VMOVHLPS X10, X10, X10
+	ADDQ     $0x08, CX
+
+store55part1:
+	TESTQ  $0x00000001, SI
+	JZ     store55part0
+	VMOVSS X10, (CX)
+
+store55part0:
+	LEAQ    (BX), CX
+	CMPQ    SI, $0x08
+	JNE     store56part4
+	VMOVUPS Y0, (CX)
+	JMP     store56part0
+
+store56part4:
+	TESTQ        $0x00000004, SI
+	JZ           store56part2
+	VMOVUPS      X0, (CX)
+	VEXTRACTF128 $0x01, Y0, X0
+	ADDQ         $0x10, CX
+
+store56part2:
+	TESTQ    $0x00000002, SI
+	JZ       store56part1
+	VMOVLPS  X0, (CX)
+	VMOVHLPS X0, X0, X0
+	ADDQ     $0x08, CX
+
+store56part1:
+	TESTQ  $0x00000001, SI
+	JZ     store56part0
+	VMOVSS X0, (CX)
+
+store56part0:
+	LEAQ    (AX), AX
+	CMPQ    SI, $0x08
+	JNE     store57part4
+	VMOVUPS Y1, (AX)
+	JMP     store57part0
+
+store57part4:
+	TESTQ        $0x00000004, SI
+	JZ           store57part2
+	VMOVUPS      X1, (AX)
+	VEXTRACTF128 $0x01, Y1, X1
+	ADDQ         $0x10, AX
+
+store57part2:
+	TESTQ    $0x00000002, SI
+	JZ       store57part1
+	VMOVLPS  X1, (AX)
+	VMOVHLPS X1, X1, X1
+	ADDQ     $0x08, AX
+
+store57part1:
+	TESTQ  $0x00000001, SI
+	JZ     store57part0
+	VMOVSS X1, (AX)
+
+store57part0:
 done:
 	VZEROUPPER
 	RET

@@ -15,132 +15,164 @@ const (
 	notLessEqual = 0x16
 )
 
-// exp returns e^x. n = round(x / ln 2) splits x = n ln 2 + r; a polynomial in
-// |r| <= ln(2)/2, Cephes' expf, is p = exp(r) of relative error 1e-7, and n
-// is added to its exponent. Results less than 2^-126 are 0.
-func exp(x reg.VecVirtual) reg.VecVirtual {
-	n, r, p, out := YMM(), YMM(), YMM(), YMM()
-	VMULPS(all(math.Log2E), x, n)
-	VROUNDPS(Imm(8), n, n)
-	VMOVAPS(x, r)
-	VFNMADD231PS(all(0.693359375), n, r)
-	VFNMADD231PS(all(-2.12194440e-4), n, r)
-	// exp(r) = 1 + r + r^2 q(r)
-	VMOVUPS(all(1.9875691500e-4), p)
-	for _, c := range []float32{1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1} {
-		VFMADD213PS(all(c), r, p)
-	}
-	VMULPS(r, p, p)
-	VFMADD213PS(r, r, p)
-	VADDPS(all(1), p, p)
-	// Within the range this stays in the exponent's bits: p < 1 where n = 128,
-	// and p > 1 where n = -126.
-	VCVTPS2DQ(n, n)
-	VPSLLD(Imm(23), n, n)
-	VPADDD(n, p, p)
-	VMOVUPS(all(-87.33654), out) // ln 2^-126
-	VCMPPS(Imm(less), out, x, out)
-	VANDNPS(p, out, p)
-	VCMPPS(Imm(greater), all(88.72283), x, out) // ln of the greatest float
-	VBLENDVPS(out, intAll(0x7f800000), p, p)
-	return p
+// magnitude returns |x|.
+func magnitude(x group) group {
+	a := x.like()
+	each(VANDPS, intAll(0x7fffffff), x, a)
+	return a
 }
 
-// normal returns, for x, the standard normal distribution's cumulative
-// function and exp(-x^2/2). The complementary error function is Abramowitz
-// and Stegun's 7.1.26, of absolute error 1.5e-7.
-func normal(x reg.VecVirtual) (cdf, e reg.VecVirtual) {
-	z, p, t, cdf := YMM(), YMM(), one(), one()
-	VMULPS(x, x, z)
-	VMULPS(all(-0.5), z, z)
-	e = exp(z)
-	VANDPS(intAll(0x7fffffff), x, z)
-	VFMADD231PS(all(0.3275911*math.Sqrt2/2), z, t)
-	VDIVPS(t, cdf, t)
-	VMOVUPS(all(1.061405429), p)
-	for _, c := range []float32{-1.453152027, 1.421413741, -0.284496736, 0.254829592} {
-		VFMADD213PS(all(c), t, p)
-	}
-	VMULPS(t, p, p)
-	VMULPS(e, p, p)
-	VMULPS(all(0.5), p, p) // the tail beyond |x|
-	VSUBPS(p, cdf, cdf)
-	VBLENDVPS(x, p, cdf, cdf) // by the sign of x
-	return cdf, e
+// positive returns a mask of the lanes where x > 0.
+func positive(x group) group {
+	m := zeros(len(x))
+	each(VCMPPS, Imm(less), x, m, m)
+	return m
 }
 
-// logistic returns e = exp(-1.702 x) and 1 / (1 + e).
-func logistic(x reg.VecVirtual) (s, e reg.VecVirtual) {
-	z, s, one := YMM(), YMM(), one()
-	VMULPS(all(-1.702), x, z)
-	e = exp(z)
-	VADDPS(one, e, s)
-	VDIVPS(s, one, s)
-	return s, e
+// bell returns a = min(|x|, edge) and the exponent q of exp(-a^2/2) = 2^q.
+// The constants are such that q is -127, and 2^q thereby 0, at the edge; the
+// rounding of half the logarithm is made good by what it is multiplied with
+// (fit: "gelu", "gelu slope").
+func bell(x group) (a, q group) {
+	const edge, half = 13.268738, -0.72134745
+	a, q = magnitude(x), x.like()
+	each(VMINPS, all(edge), a, a)
+	each(VMULPS, all(half), a, q)
+	each(VMULPS, a, q, q)
+	return a, q
+}
+
+// times returns e n / d.
+func times(e, n, d group) group {
+	each(VDIVPS, d, n, n)
+	each(VMULPS, n, e, e)
+	return e
+}
+
+// gelu is x cdf(x), where cdf(-|x|) is exp(-x^2/2) times a fraction in |x|.
+// It is |x| (s - cdf(-|x|)), s = 1 where x > 0, else 0.
+func gelu(load func() group) group {
+	a, q := bell(load())
+	f := polynomials(a,
+		[]float64{0.5, 0.3509135, 0.11318084, 0.015539263},
+		[]float64{1, 1.4997036, 0.92302597, 0.2833974, 0.038960375})
+	t := times(exp2(q), f[0], f[1])
+	x := load()
+	s := positive(x)
+	each(VANDPS, all(1), s, s)
+	each(VSUBPS, t, s, s)
+	each(VMULPS, magnitude(x), s, s)
+	return s
+}
+
+// geluSlope is cdf(x) + x density(x), which is g(|x|) where x <= 0 and
+// 1 - g(|x|) where x > 0; g is exp(-x^2/2) times a fraction in |x|.
+func geluSlope(load func() group) group {
+	a, q := bell(load())
+	f := polynomials(a,
+		[]float64{0.5, -0.22626719, -0.42282194, -0.19126922, -0.03020272},
+		[]float64{1, 1.1432354, 0.47868448, 0.07573839})
+	g := times(exp2(q), f[0], f[1])
+	x := load()
+	s, sign := positive(x), x.like()
+	each(VANDPS, intAll(0x80000000), s, sign)
+	each(VXORPS, sign, g, g)
+	each(VANDPS, all(1), s, s)
+	each(VADDPS, g, s, s)
+	return finite(x, s)
+}
+
+// finite returns y where x is finite, else NaN.
+func finite(x, y group) group {
+	z := x.like()
+	each(VSUBPS, x, x, z)
+	each(VADDPS, z, y, y)
+	return y
+}
+
+// quickGELU is x / (1 + e), e = exp(-1.702 x).
+func quickGELU(load func() group) group {
+	x := load()
+	t := x.like()
+	each(VMULPS, all(-1.702*math.Log2E), x, t)
+	each(VMAXPS, all(-127), t, t)
+	each(VMINPS, all(128), t, t)
+	e := exp2(t)
+	each(VADDPS, all(1), e, e)
+	each(VDIVPS, e, x, e)
+	return e
+}
+
+// quickGELUSlope is s + 1.702 x s (1 - s), s = 1 / (1 + e), where 1 - s is
+// e s: a difference would cancel. Further out than the exponent is kept, it
+// is 0 or 1.
+func quickGELUSlope(load func() group) group {
+	x := load()
+	t, u := x.like(), x.like()
+	each(VMULPS, all(-1.702*math.Log2E), x, t)
+	each(VMAXPS, all(-125), t, t)
+	each(VMINPS, all(125), t, t)
+	each(VMULPS, all(-math.Ln2), t, u) // 1.702 x
+	e := exp2(t)
+	d, s := e.like(), e.of(1)
+	each(VADDPS, all(1), e, d)
+	each(VDIVPS, d, s, s)
+	each(VMULPS, s, e, e)
+	each(VMULPS, u, e, e)
+	each(VFMADD213PS, s, s, e)
+	return finite(load(), e)
 }
 
 func activations() {
-	// times makes a gradient of a derivative.
-	times := func(slope func(x reg.VecVirtual) reg.VecVirtual) func(x, dy reg.VecVirtual) reg.VecVirtual {
-		return func(x, dy reg.VecVirtual) reg.VecVirtual {
-			VMULPS(slope(x), dy, dy)
-			return dy
-		}
-	}
 	for _, act := range []struct {
-		name  string
-		value func(x reg.VecVirtual) reg.VecVirtual
-		grad  func(x, dy reg.VecVirtual) reg.VecVirtual
+		name         string
+		value, slope func(load func() group) group
 	}{
-		{"gelu", func(x reg.VecVirtual) reg.VecVirtual {
-			cdf, _ := normal(x)
-			VMULPS(x, cdf, cdf)
-			return cdf
-		}, times(func(x reg.VecVirtual) reg.VecVirtual {
-			cdf, e := normal(x)
-			VMULPS(all(float32(1/math.Sqrt(2*math.Pi))), e, e)
-			VFMADD231PS(x, e, cdf)
-			return cdf
-		})},
-		{"quickGELU", func(x reg.VecVirtual) reg.VecVirtual {
-			s, _ := logistic(x)
-			VMULPS(x, s, s)
-			return s
-		}, times(func(x reg.VecVirtual) reg.VecVirtual {
-			// s + 1.702 x s (1 - s), where 1 - s = e s. It stays 0 when e is
-			// too great and s is 0.
-			s, e := logistic(x)
-			VMINPS(all(math.MaxFloat32), e, e)
-			VMULPS(s, e, e)
-			VMULPS(all(1.702), e, e)
-			VMULPS(x, e, e)
-			VFMADD213PS(s, s, e)
-			return e
-		})},
-		{"relu", func(x reg.VecVirtual) reg.VecVirtual {
-			y := zero()
-			VMAXPS(x, y, y) // x for NaN
-			return y
-		}, func(x, dy reg.VecVirtual) reg.VecVirtual {
-			on := zero()
-			VCMPPS(Imm(notLessEqual), on, x, on)
-			VANDPS(on, dy, dy)
-			return dy
-		}},
+		{"gelu", gelu, geluSlope},
+		{"quickGELU", quickGELU, quickGELUSlope},
 	} {
 		TEXT(act.name+"AVX2", NOSPLIT, "func(y, x *float32, n int)")
 		y, x, n := pointer("y"), pointer("x"), pointer("n")
-		loop(n, 1, []reg.GPVirtual{y, x}, func(r round) {
-			r.store(act.value(r.load(x)), y)
+		loop(n, 3, []reg.GPVirtual{y, x}, func(r round) {
+			r.store(act.value(func() group { return r.load(x) }), y)
 		})
 		end()
 
 		TEXT(act.name+"GradAVX2", NOSPLIT, "func(dx, dy, x *float32, n int)")
 		dx, dy, x := pointer("dx"), pointer("dy"), pointer("x")
 		n = pointer("n")
-		loop(n, 1, []reg.GPVirtual{dx, dy, x}, func(r round) {
-			r.store(act.grad(r.load(x), r.load(dy)), dx)
+		loop(n, 3, []reg.GPVirtual{dx, dy, x}, func(r round) {
+			d := act.slope(func() group { return r.load(x) })
+			each(VMULPS, r.load(dy), d, d)
+			r.store(d, dx)
 		})
 		end()
 	}
+	relu()
+}
+
+func relu() {
+	TEXT("reluAVX2", NOSPLIT, "func(y, x *float32, n int)")
+	y, px, n := pointer("y"), pointer("x"), pointer("n")
+	loop(n, 4, []reg.GPVirtual{y, px}, func(r round) {
+		for _, r := range r.apart() {
+			x, v := r.load(px), zeros(1)
+			each(VMAXPS, x, v, v) // x for NaN
+			r.store(v, y)
+		}
+	})
+	end()
+
+	TEXT("reluGradAVX2", NOSPLIT, "func(dx, dy, x *float32, n int)")
+	dx, dy, px := pointer("dx"), pointer("dy"), pointer("x")
+	n = pointer("n")
+	loop(n, 4, []reg.GPVirtual{dx, dy, px}, func(r round) {
+		for _, r := range r.apart() {
+			x, d, on := r.load(px), r.load(dy), zeros(1)
+			each(VCMPPS, Imm(notLessEqual), on, x, on)
+			each(VANDPS, on, d, d)
+			r.store(d, dx)
+		}
+	})
+	end()
 }

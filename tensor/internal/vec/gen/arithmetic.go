@@ -10,9 +10,11 @@ func arithmetic() {
 	TEXT("addAVX2", NOSPLIT, "func(dst, a, b *float32, n int)")
 	dst, a, b, n := pointer("dst"), pointer("a"), pointer("b"), pointer("n")
 	loop(n, 4, []reg.GPVirtual{dst, a, b}, func(r round) {
-		x, y := r.load(a), r.load(b)
-		VADDPS(x, y, y)
-		r.store(y, dst)
+		for _, r := range r.apart() {
+			x, y := r.load(a), r.load(b)
+			each(VADDPS, x, y, y)
+			r.store(y, dst)
+		}
 	})
 	end()
 
@@ -20,9 +22,11 @@ func arithmetic() {
 	alpha := scalar("alpha")
 	px, py, n := pointer("x"), pointer("y"), pointer("n")
 	loop(n, 4, []reg.GPVirtual{px, py}, func(r round) {
-		x, y := r.load(px), r.load(py)
-		VFMADD231PS(x, alpha, y)
-		r.store(y, py)
+		for _, r := range r.apart() {
+			x, y := r.load(px), r.load(py)
+			each(VFMADD231PS, x, alpha, y)
+			r.store(y, py)
+		}
 	})
 	end()
 
@@ -30,9 +34,11 @@ func arithmetic() {
 	alpha = scalar("alpha")
 	px, n = pointer("x"), pointer("n")
 	loop(n, 4, []reg.GPVirtual{px}, func(r round) {
-		x := r.load(px)
-		VMULPS(alpha, x, x)
-		r.store(x, px)
+		for _, r := range r.apart() {
+			x := r.load(px)
+			each(VMULPS, alpha, x, x)
+			r.store(x, px)
+		}
 	})
 	end()
 }
@@ -46,10 +52,9 @@ func reductions() {
 	px, py, n := pointer("x"), pointer("y"), pointer("n")
 	total := zeros(dotUnroll)
 	loop(n, dotUnroll, []reg.GPVirtual{px, py}, func(r round) {
-		x, y := r.load(px), r.load(py)
-		VFMADD231PS(x, y, total[r.at])
+		each(VFMADD231PS, r.load(px), r.load(py), total[:r.count])
 	})
-	Store(sum(total...).AsX(), ReturnIndex(0))
+	Store(sum(total).AsX(), ReturnIndex(0))
 	end()
 
 	TEXT("dot4AVX2", NOSPLIT, "func(dst, rows *float32, stride int, q *float32, n int)")
@@ -64,26 +69,30 @@ func reductions() {
 	}
 	q := pointer("q")
 	n = pointer("n")
-	var totals [4][]reg.VecVirtual
+	var totals [4]group
 	for i := range row {
 		totals[i] = zeros(dotUnroll)
 	}
 	loop(n, dotUnroll, []reg.GPVirtual{q, row[0], row[1], row[2], row[3]}, func(r round) {
-		v := r.load(q)
-		for i := range row {
-			if r.mask == nil && r.at == 0 { // a line of the four rows that follow
-				PREFETCHT0(Mem{Base: row[i], Index: stride, Scale: 4})
-			}
-			if r.mask == nil {
-				VFMADD231PS(r.address(row[i]), v, totals[i][r.at])
-			} else {
-				VFMADD231PS(r.load(row[i]), v, totals[i][r.at])
+		for i, v := range r.load(q) {
+			for j, p := range row {
+				if i == 0 && r.mask == nil { // a line of the four rows that follow
+					PREFETCHT0(Mem{Base: p, Index: stride, Scale: 4})
+				}
+				from := Mem{Base: p}.Offset(32 * i)
+				if r.last(i) {
+					w := YMM()
+					VMASKMOVPS(from, r.lanes(), w)
+					VFMADD231PS(w, v, totals[j][i])
+				} else {
+					VFMADD231PS(from, v, totals[j][i])
+				}
 			}
 		}
 	})
 	dst := pointer("dst")
 	for i := range row {
-		VMOVSS(sum(totals[i]...).AsX(), Mem{Base: dst}.Offset(4*i))
+		VMOVSS(sum(totals[i]).AsX(), Mem{Base: dst}.Offset(4*i))
 	}
 	end()
 
@@ -92,18 +101,22 @@ func reductions() {
 	px, n = pointer("x"), pointer("n")
 	total = zeros(4)
 	loop(n, 2, []reg.GPVirtual{px}, func(r round) {
-		lo, hi := YMM(), YMM()
-		if r.mask == nil {
-			VCVTPS2PD(r.address(px), lo)
-			VCVTPS2PD(r.address(px).Offset(16), hi)
-		} else {
-			x := r.load(px)
-			VEXTRACTF128(Imm(1), x, hi.AsX())
-			VCVTPS2PD(x.AsX(), lo)
-			VCVTPS2PD(hi.AsX(), hi)
+		for i := range r.count {
+			lo, hi := YMM(), YMM()
+			from := Mem{Base: px}.Offset(32 * i)
+			if r.last(i) {
+				x := YMM()
+				VMASKMOVPS(from, r.lanes(), x)
+				VEXTRACTF128(Imm(1), x, hi.AsX())
+				VCVTPS2PD(x.AsX(), lo)
+				VCVTPS2PD(hi.AsX(), hi)
+			} else {
+				VCVTPS2PD(from, lo)
+				VCVTPS2PD(from.Offset(16), hi)
+			}
+			VFMADD231PD(lo, lo, total[2*i])
+			VFMADD231PD(hi, hi, total[2*i+1])
 		}
-		VFMADD231PD(lo, lo, total[2*r.at])
-		VFMADD231PD(hi, hi, total[2*r.at+1])
 	})
 	VADDPD(total[2], total[0], total[0])
 	VADDPD(total[3], total[1], total[1])
@@ -119,9 +132,10 @@ func reductions() {
 	px, n = pointer("x"), pointer("n")
 	total = zeros(4)
 	loop(n, 4, []reg.GPVirtual{px}, func(r round) {
-		VADDPS(r.load(px), total[r.at], total[r.at])
+		t := total[:r.count]
+		each(VADDPS, r.load(px), t, t)
 	})
-	Store(sum(total...).AsX(), ReturnIndex(0))
+	Store(sum(total).AsX(), ReturnIndex(0))
 	end()
 
 	TEXT("sumDevAVX2", NOSPLIT, "func(x *float32, mean float32, n int) float32")
@@ -131,12 +145,10 @@ func reductions() {
 	total = zeros(4)
 	loop(n, 4, []reg.GPVirtual{px}, func(r round) {
 		x := r.load(px)
-		VSUBPS(mean, x, x)
-		if r.mask != nil {
-			VANDPS(r.mask, x, x)
-		}
-		VFMADD231PS(x, x, total[r.at])
+		each(VSUBPS, mean, x, x)
+		r.keep(x)
+		each(VFMADD231PS, x, x, total[:r.count])
 	})
-	Store(sum(total...).AsX(), ReturnIndex(0))
+	Store(sum(total).AsX(), ReturnIndex(0))
 	end()
 }

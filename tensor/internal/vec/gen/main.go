@@ -25,8 +25,8 @@ func main() {
 }
 
 // all returns the address of eight copies of a constant.
-func all(v float32) Mem {
-	bits := math.Float32bits(v)
+func all(v float64) Mem {
+	bits := math.Float32bits(float32(v))
 	name := fmt.Sprintf("c%08x", bits)
 	if m, ok := constants[bits]; ok {
 		return m
@@ -40,81 +40,9 @@ func all(v float32) Mem {
 }
 
 // intAll is all for an integer.
-func intAll(v uint32) Mem { return all(math.Float32frombits(v)) }
+func intAll(v uint32) Mem { return all(float64(math.Float32frombits(v))) }
 
 var constants = map[uint32]Mem{}
-
-var maskTable Mem
-
-// masks makes a table whose 32 bytes from 4*(8-n) on select n lanes.
-func masks() {
-	maskTable = GLOBL("masks", RODATA|NOPTR)
-	for i := range 8 {
-		DATA(4*i, U32(0xffffffff))
-	}
-	for i := range 8 {
-		DATA(32+4*i, U32(0))
-	}
-}
-
-// round is one run of a loop's body.
-type round struct {
-	at   int            // which of the vectors that are unrolled
-	mask reg.VecVirtual // nil, or the lanes that are left in the last round
-}
-
-func (r round) address(p reg.GPVirtual) Mem { return Mem{Base: p}.Offset(32 * r.at) }
-
-// load returns eight elements; those outside the mask are 0.
-func (r round) load(p reg.GPVirtual) reg.VecVirtual {
-	v := YMM()
-	if r.mask != nil {
-		VMASKMOVPS(r.address(p), r.mask, v)
-	} else {
-		VMOVUPS(r.address(p), v)
-	}
-	return v
-}
-
-func (r round) store(v reg.VecVirtual, p reg.GPVirtual) {
-	if r.mask != nil {
-		VMASKMOVPS(v, r.mask, r.address(p))
-	} else {
-		VMOVUPS(v, r.address(p))
-	}
-}
-
-// loop runs body for n elements, eight at a time: as many rounds as unroll
-// says while there are enough elements, then one by one, then under a mask.
-// body uses the pointers; loop advances them.
-func loop(n reg.GPVirtual, unroll int, pointers []reg.GPVirtual, body func(r round)) {
-	rounds := func(label, next string, count int) {
-		Label(label)
-		SUBQ(Imm(uint64(8*count)), n)
-		JLT(LabelRef(next))
-		for i := range count {
-			body(round{at: i})
-		}
-		for _, p := range pointers {
-			ADDQ(Imm(uint64(32*count)), p)
-		}
-		JMP(LabelRef(label))
-		Label(next)
-		ADDQ(Imm(uint64(8*count)), n)
-	}
-	if unroll > 1 {
-		rounds("wide", "narrow", unroll)
-	}
-	rounds("eight", "rest", 1)
-	JZ(LabelRef("done"))
-	table, mask := GP64(), YMM()
-	LEAQ(maskTable.Offset(32), table)
-	SHLQ(Imm(2), n)
-	SUBQ(n, table)
-	VMOVUPS(Mem{Base: table}, mask)
-	body(round{mask: mask})
-	Label("done")
-}
 
 func pointer(name string) reg.GPVirtual { return Load(Param(name), GP64()).(reg.GPVirtual) }
 
@@ -129,37 +57,21 @@ func scalar(name string) reg.VecVirtual {
 	return v
 }
 
-// zeros returns count vectors of 0.
-func zeros(count int) []reg.VecVirtual {
-	vs := make([]reg.VecVirtual, count)
-	for i := range vs {
-		vs[i] = YMM()
-		VXORPS(vs[i], vs[i], vs[i])
-	}
-	return vs
-}
-
-func zero() reg.VecVirtual { return zeros(1)[0] }
-
-// one returns a vector of 1.
-func one() reg.VecVirtual {
-	v := YMM()
-	VMOVUPS(all(1), v)
-	return v
-}
-
-// sum adds the lanes of all vs, by halves, and returns the total in lane 0.
-func sum(vs ...reg.VecVirtual) reg.VecVirtual {
-	for half := len(vs) / 2; half > 0; half /= 2 {
+// sum adds the lanes of all vectors of g, by halves, and returns the total in
+// lane 0. The number of vectors is a power of two.
+func sum(g group) reg.VecVirtual {
+	for half := len(g) / 2; half > 0; half /= 2 {
 		for i := range half {
-			VADDPS(vs[half+i], vs[i], vs[i])
+			VADDPS(g[half+i], g[i], g[i])
 		}
 	}
-	v, h := vs[0], YMM()
-	VEXTRACTF128(Imm(1), v, h.AsX())
-	VADDPS(h.AsX(), v.AsX(), v.AsX())
-	VHADDPS(v.AsX(), v.AsX(), v.AsX())
-	VHADDPS(v.AsX(), v.AsX(), v.AsX())
+	v, x, h := g[0], g[0].AsX(), XMM()
+	VEXTRACTF128(Imm(1), v, h)
+	VADDPS(h, x, x)
+	VMOVSHDUP(x, h)
+	VADDPS(h, x, x)
+	VMOVHLPS(x, x, h)
+	VADDSS(h, x, x)
 	return v
 }
 

@@ -11,13 +11,15 @@ func layerNorm() {
 	mean, rstd := scalar("mean"), scalar("rstd")
 	y, px, gamma, beta := pointer("y"), pointer("x"), pointer("gamma"), pointer("beta")
 	n := pointer("n")
-	loop(n, 1, []reg.GPVirtual{y, px, gamma, beta}, func(r round) {
-		x := r.load(px)
-		VSUBPS(mean, x, x)
-		VMULPS(rstd, x, x)
-		b := r.load(beta)
-		VFMADD231PS(r.load(gamma), x, b)
-		r.store(b, y)
+	loop(n, 4, []reg.GPVirtual{y, px, gamma, beta}, func(r round) {
+		for _, r := range r.apart() {
+			x := r.load(px)
+			each(VSUBPS, mean, x, x)
+			each(VMULPS, rstd, x, x)
+			b := r.load(beta)
+			each(VFMADD231PS, r.load(gamma), x, b)
+			r.store(b, y)
+		}
 	})
 	end()
 
@@ -26,22 +28,20 @@ func layerNorm() {
 	mean, rstd = scalar("mean"), scalar("rstd")
 	dgamma, dbeta, dy, px, gamma := pointer("dgamma"), pointer("dbeta"), pointer("dy"), pointer("x"), pointer("gamma")
 	n = pointer("n")
-	s0, s1 := zero(), zero()
+	s0, s1 := zeros(1), zeros(1)
 	loop(n, 1, []reg.GPVirtual{dgamma, dbeta, dy, px, gamma}, func(r round) {
 		h, d := r.load(px), r.load(dy)
-		VSUBPS(mean, h, h)
-		VMULPS(rstd, h, h)
+		each(VSUBPS, mean, h, h)
+		each(VMULPS, rstd, h, h)
 		dg, db := r.load(dgamma), r.load(dbeta)
-		VFMADD231PS(d, h, dg)
-		VADDPS(d, db, db)
+		each(VFMADD231PS, d, h, dg)
+		each(VADDPS, d, db, db)
 		r.store(dg, dgamma)
 		r.store(db, dbeta)
-		VMULPS(r.load(gamma), d, d) // 0 in lanes that are masked
-		VADDPS(d, s0, s0)
-		if r.mask != nil {
-			VANDPS(r.mask, h, h)
-		}
-		VFMADD231PS(d, h, s1)
+		each(VMULPS, r.load(gamma), d, d) // 0 in lanes that are masked
+		each(VADDPS, d, s0, s0)
+		r.keep(h)
+		each(VFMADD231PS, d, h, s1)
 	})
 	Store(sum(s0).AsX(), ReturnIndex(0))
 	Store(sum(s1).AsX(), ReturnIndex(1))
@@ -53,11 +53,13 @@ func rmsNorm() {
 	Doc("rmsNormAVX2 writes x*rstd*gamma.")
 	rstd := scalar("rstd")
 	y, px, gamma, n := pointer("y"), pointer("x"), pointer("gamma"), pointer("n")
-	loop(n, 1, []reg.GPVirtual{y, px, gamma}, func(r round) {
-		x := r.load(px)
-		VMULPS(rstd, x, x)
-		VMULPS(r.load(gamma), x, x)
-		r.store(x, y)
+	loop(n, 4, []reg.GPVirtual{y, px, gamma}, func(r round) {
+		for _, r := range r.apart() {
+			x := r.load(px)
+			each(VMULPS, rstd, x, x)
+			each(VMULPS, r.load(gamma), x, x)
+			r.store(x, y)
+		}
 	})
 	end()
 
@@ -66,14 +68,16 @@ func rmsNorm() {
 	rstd = scalar("rstd")
 	dgamma, dy, px, gamma := pointer("dgamma"), pointer("dy"), pointer("x"), pointer("gamma")
 	n = pointer("n")
-	total := zero()
-	loop(n, 1, []reg.GPVirtual{dgamma, dy, px, gamma}, func(r round) {
-		h, dg := r.load(px), r.load(dgamma)
-		VMULPS(rstd, h, h)
-		VMULPS(r.load(dy), h, h)
-		VADDPS(h, dg, dg)
-		r.store(dg, dgamma)
-		VFMADD231PS(r.load(gamma), h, total)
+	total := zeros(2)
+	loop(n, 2, []reg.GPVirtual{dgamma, dy, px, gamma}, func(r round) {
+		for _, r := range r.apart() {
+			h, dg := r.load(px), r.load(dgamma)
+			each(VMULPS, rstd, h, h)
+			each(VMULPS, r.load(dy), h, h)
+			each(VADDPS, h, dg, dg)
+			VFMADD231PS(r.load(gamma)[0], h[0], total[r.at])
+			r.store(dg, dgamma)
+		}
 	})
 	Store(sum(total).AsX(), ReturnIndex(0))
 	end()
@@ -91,17 +95,19 @@ func normGrad() {
 		mean, rstd, c0, c1 := scalar("mean"), scalar("rstd"), scalar("c0"), scalar("c1")
 		dx, dy, px, gamma := pointer("dx"), pointer("dy"), pointer("x"), pointer("gamma")
 		n := pointer("n")
-		loop(n, 1, []reg.GPVirtual{dx, dy, px, gamma}, func(r round) {
-			h, d := r.load(px), r.load(dy)
-			VSUBPS(mean, h, h)
-			VMULPS(rstd, h, h)
-			VFMSUB132PS(r.load(gamma), c0, d)
-			VFNMADD231PS(c1, h, d)
-			VMULPS(rstd, d, d)
-			if v.acc {
-				VADDPS(r.load(dx), d, d)
+		loop(n, 2, []reg.GPVirtual{dx, dy, px, gamma}, func(r round) {
+			for _, r := range r.apart() {
+				h, d := r.load(px), r.load(dy)
+				each(VSUBPS, mean, h, h)
+				each(VMULPS, rstd, h, h)
+				each(VFMSUB132PS, r.load(gamma), c0, d)
+				each(VFNMADD231PS, c1, h, d)
+				each(VMULPS, rstd, d, d)
+				if v.acc {
+					each(VADDPS, r.load(dx), d, d)
+				}
+				r.store(d, dx)
 			}
-			r.store(d, dx)
 		})
 		end()
 	}

@@ -12,24 +12,19 @@ func softmax() {
 	TEXT("maxAVX2", NOSPLIT, "func(x *float32, n int) float32")
 	Doc("maxAVX2 returns the greatest element, -Inf when there is none. NaN is passed over.")
 	px, n := pointer("x"), pointer("n")
-	low := all(float32(math.Inf(-1)))
-	var tops [4]reg.VecVirtual
-	for i := range tops {
-		tops[i] = YMM()
-		VMOVUPS(low, tops[i])
-	}
+	low := math.Inf(-1)
+	tops := vectors(4).of(low)
 	loop(n, len(tops), []reg.GPVirtual{px}, func(r round) {
-		x, top := r.load(px), tops[r.at]
+		x, top := r.load(px), tops[:r.count]
 		if r.mask != nil {
-			none := YMM()
-			VMOVUPS(low, none)
-			VBLENDVPS(r.mask, x, none, x)
+			i, none := r.count-1, YMM()
+			VMOVUPS(all(low), none)
+			VBLENDVPS(r.lanes(), x[i], none, x[i])
 		}
-		VMAXPS(top, x, top) // top for NaN
+		each(VMAXPS, top, x, top) // top for NaN
 	})
-	VMAXPS(tops[2], tops[0], tops[0])
-	VMAXPS(tops[3], tops[1], tops[1])
-	VMAXPS(tops[1], tops[0], tops[0])
+	each(VMAXPS, tops[2:], tops[:2], tops[:2])
+	each(VMAXPS, tops[1:2], tops[:1], tops[:1])
 	top, h := tops[0], YMM()
 	VEXTRACTF128(Imm(1), top, h.AsX())
 	VMAXPS(h.AsX(), top.AsX(), top.AsX())
@@ -44,17 +39,16 @@ func softmax() {
 	Doc("expMinusAVX2 writes exp(scale*x - shift) and returns the sum.")
 	scale, shift := scalar("scale"), scalar("shift")
 	dst, px, n := pointer("dst"), pointer("x"), pointer("n")
-	total := zero()
-	loop(n, 1, []reg.GPVirtual{dst, px}, func(r round) {
+	total := zeros(2)
+	loop(n, len(total), []reg.GPVirtual{dst, px}, func(r round) {
 		x := r.load(px)
 		// Not fused: the greatest x must give 0 when shift is its product.
-		VMULPS(scale, x, x)
-		VSUBPS(shift, x, x)
+		each(VMULPS, scale, x, x)
+		each(VSUBPS, shift, x, x)
 		y := exp(x)
-		if r.mask != nil {
-			VANDPS(r.mask, y, y)
-		}
-		VADDPS(y, total, total)
+		r.keep(y)
+		t := total[:r.count]
+		each(VADDPS, y, t, t)
 		r.store(y, dst)
 	})
 	Store(sum(total).AsX(), ReturnIndex(0))
@@ -65,12 +59,14 @@ func softmax() {
 	scale, mean := scalar("scale"), scalar("mean")
 	ds, p, dp := pointer("ds"), pointer("p"), pointer("dp")
 	n = pointer("n")
-	loop(n, 1, []reg.GPVirtual{ds, p, dp}, func(r round) {
-		d := r.load(dp)
-		VSUBPS(mean, d, d)
-		VMULPS(r.load(p), d, d)
-		VMULPS(scale, d, d)
-		r.store(d, ds)
+	loop(n, 4, []reg.GPVirtual{ds, p, dp}, func(r round) {
+		for _, r := range r.apart() {
+			d := r.load(dp)
+			each(VSUBPS, mean, d, d)
+			each(VMULPS, r.load(p), d, d)
+			each(VMULPS, scale, d, d)
+			r.store(d, ds)
+		}
 	})
 	end()
 }
