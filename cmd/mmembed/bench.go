@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/onetrunk/onetrunk/configs"
-	"github.com/onetrunk/onetrunk/internal/measure"
 	"github.com/onetrunk/onetrunk/internal/command"
+	"github.com/onetrunk/onetrunk/internal/measure"
 	"github.com/onetrunk/onetrunk/model"
 	"github.com/onetrunk/onetrunk/tensor"
 	"github.com/onetrunk/onetrunk/tokenizers"

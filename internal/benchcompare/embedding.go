@@ -89,7 +89,8 @@ var embedGoals = []struct {
 	{"embed one text of the whole context", milliseconds, "text/1 ms", "text/1 ms", goal{">", 1}},
 	{
 		"embed one text of 10 tokens; the peer computes all positions, though a causal tower needs none after the end token",
-		milliseconds, "text/1 ms", "caption/1 ms", goal{"≥", 5},
+		milliseconds, "text/1 ms", "caption/1 ms",
+		goal{"≥", 5},
 	},
 	{"embed texts of 10 tokens, batch 32; as above", "texts" + perSecond, "text/32 per_s", "caption/32 per_s", goal{}},
 	{"peak memory of embedding", megabytes, "peak_mb", "peak_mb", goal{}},
