@@ -63,17 +63,17 @@ func (b *bench) embedding(ctx context.Context, config string) error {
 		}}
 	}
 	sides = append(sides, ours(oursSide))
-	int8, err := b.hasInt8(ctx)
+	withInt8, err := b.hasInt8(ctx)
 	if err != nil {
 		return err
 	}
-	if int8 {
+	if withInt8 {
 		sides = append(sides, ours(int8Side, "--int8"))
 	}
 	if err := b.turns(ctx, config, b.seconds/4, sides); err != nil {
 		return err
 	}
-	b.embedRows(config, int8)
+	b.embedRows(config, withInt8)
 	return nil
 }
 
@@ -104,7 +104,7 @@ var (
 )
 
 // embedRows adds the rows of the table.
-func (b *bench) embedRows(config string, int8 bool) {
+func (b *bench) embedRows(config string, withInt8 bool) {
 	r := &b.report
 	compare := func(what, unit, peer, theirs, side, ours string, g goal) {
 		r.compare(what, unit, peer, r.series(config, peer, theirs), r.series(config, side, ours), g)
@@ -112,7 +112,7 @@ func (b *bench) embedRows(config string, int8 bool) {
 	for _, c := range embedGoals {
 		compare(c.what, c.unit, ortSide, c.theirs, oursSide, c.ours, c.goal)
 	}
-	if int8 {
+	if withInt8 {
 		for _, c := range embedGoals {
 			g := goal{}
 			if strings.Contains(c.ours, "/32") && c.goal.sign != "" {
