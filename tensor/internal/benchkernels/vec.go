@@ -30,10 +30,15 @@ func (r *result) vectors(budget float64) {
 	for _, a := range []struct {
 		name string
 		act  vec.Act
-	}{{"GELU", vec.GELU}, {"QuickGELU", vec.QuickGELU}, {"ReLU", vec.ReLU}} {
+	}{{"GELU", vec.GELU}, {"QuickGELU", vec.QuickGELU}, {"GELUTanh", vec.GELUTanh}, {"ReLU", vec.ReLU}} {
 		add("BiasAct "+a.name, 8, func(x, y, _, _ []float32) { vec.BiasAct(y, nil, x, beta, a.act) })
 		add("ActGrad "+a.name, 12, func(x, y, z, _ []float32) { vec.ActGrad(y, z, x, a.act) })
 	}
+	add("Exp", 8, func(x, y, _, _ []float32) { vec.Exp(y, x) })
+	add("Tanh", 8, func(x, y, _, _ []float32) { vec.Tanh(y, x) })
+	add("Erf", 8, func(x, y, _, _ []float32) { vec.Erf(y, x) })
+	add("Log", 8, func(_, y, _, w []float32) { vec.Log(y, w) })
+	add("Max", 4, func(x, _, _, _ []float32) { vec.Max(x) })
 	add("Softmax", 8, func(_, y, _, _ []float32) { vec.Softmax(y, 1) })
 	add("ExpMinus", 8, func(x, y, _, _ []float32) { vec.ExpMinus(y, x, 1, 7) })
 	add("SoftmaxGrad", 12, func(x, y, z, _ []float32) { vec.SoftmaxGrad(y, x, z, 0.5) })

@@ -22,6 +22,11 @@ var exact = map[Act]func(x float64) (y, slope float64){
 		}
 		return x * s, slope
 	},
+	GELUTanh: func(x float64) (float64, float64) {
+		root := math.Sqrt(2 / math.Pi)
+		h := math.Tanh(root * (x + 0.044715*math.Pow(x, 3)))
+		return 0.5 * x * (1 + h), 0.5*(1+h) + 0.5*x*(1-h*h)*root*(1+3*0.044715*x*x)
+	},
 	ReLU: func(x float64) (float64, float64) {
 		if x <= 0 {
 			return 0, 0

@@ -28,6 +28,12 @@ type kernels struct {
 	normGrad        func(dx, dy, x, gamma *float32, mean, rstd, c0, c1 float32, n int)
 	normGradAdd     func(dx, dy, x, gamma *float32, mean, rstd, c0, c1 float32, n int)
 	adamW           func(p, g, m, v *float32, beta1, rest1, beta2, rest2, decay, rate, root, eps, gscale float32, n int)
+	geluTanh        func(y, x *float32, n int)
+	geluTanhGrad    func(dx, dy, x *float32, n int)
+	exp             func(dst, x *float32, n int)
+	tanh            func(dst, x *float32, n int)
+	erf             func(dst, x *float32, n int)
+	log             func(dst, x *float32, n int)
 }
 
 var plain = kernels{
@@ -38,7 +44,8 @@ var plain = kernels{
 	max: maxGo, expMinus: expMinusGo, softmaxGrad: softmaxGradGo,
 	norm: normGo, normGradSums: normGradSumsGo, rmsNorm: rmsNormGo, rmsNormGradSums: rmsNormGradSumsGo,
 	normGrad: normGradGo, normGradAdd: normGradAddGo,
-	adamW: adamWGo,
+	adamW: adamWGo, geluTanh: geluTanhGo, geluTanhGrad: geluTanhGradGo,
+	exp: expGo, tanh: tanhGo, erf: erfGo, log: logGo,
 }
 
 // use is the implementation of this machine.

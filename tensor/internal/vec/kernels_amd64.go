@@ -12,7 +12,8 @@ var avx2 = kernels{
 	max: maxAVX2, expMinus: expMinusAVX2, softmaxGrad: softmaxGradAVX2,
 	norm: normAVX2, normGradSums: normGradSumsAVX2, rmsNorm: rmsNormAVX2, rmsNormGradSums: rmsNormGradSumsAVX2,
 	normGrad: normGradAVX2, normGradAdd: normGradAddAVX2,
-	adamW: adamWAVX2,
+	adamW: adamWAVX2, geluTanh: geluTanhAVX2, geluTanhGrad: geluTanhGradAVX2,
+	exp: expAVX2, tanh: tanhAVX2, erf: erfAVX2, log: logAVX2,
 }
 
 // available lists the implementations of this machine, the best first.

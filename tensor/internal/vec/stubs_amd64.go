@@ -31,6 +31,10 @@ func quickGELUAVX2(y *float32, x *float32, n int)
 
 func quickGELUGradAVX2(dx *float32, dy *float32, x *float32, n int)
 
+func geluTanhAVX2(y *float32, x *float32, n int)
+
+func geluTanhGradAVX2(dx *float32, dy *float32, x *float32, n int)
+
 func reluAVX2(y *float32, x *float32, n int)
 
 func reluGradAVX2(dx *float32, dy *float32, x *float32, n int)
@@ -64,3 +68,11 @@ func normGradAddAVX2(dx *float32, dy *float32, x *float32, gamma *float32, mean 
 
 // adamWAVX2 is AdamW with decay = lr*decay, rate = lr/c1, root = 1/sqrt(c2), rest = 1-beta.
 func adamWAVX2(p *float32, grad *float32, m *float32, v *float32, beta1 float32, rest1 float32, beta2 float32, rest2 float32, decay float32, rate float32, root float32, eps float32, gscale float32, n int)
+
+func expAVX2(dst *float32, x *float32, n int)
+
+func tanhAVX2(dst *float32, x *float32, n int)
+
+func erfAVX2(dst *float32, x *float32, n int)
+
+func logAVX2(dst *float32, x *float32, n int)

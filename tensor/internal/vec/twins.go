@@ -119,6 +119,33 @@ func quickGELUGradGo(dx, dy, x *float32, n int) {
 	}
 }
 
+// rise returns r = sqrt(2/pi) (x + 0.044715 x^3) and its derivative.
+func rise(x float64) (r, slope float64) {
+	const root, cube = math.Sqrt2 / math.SqrtPi, 0.044715
+	return root * (x + cube*x*x*x), root * (1 + 3*cube*x*x)
+}
+
+// geluTanhGo is y[i] = 0.5 x[i] (1 + tanh(r)), r of x[i], which is x[i] / (1 +
+// exp(-2r)).
+func geluTanhGo(y, x *float32, n int) {
+	d := slice(y, n)
+	for i, v := range slice(x, n) {
+		r, _ := rise(float64(v))
+		d[i] = float32(float64(v) / (1 + math.Exp(-2*r)))
+	}
+}
+
+// geluTanhGradGo is dx[i] = dy[i] * (s + 2 x[i] s (1-s) dr/dx), s = 1 / (1 +
+// exp(-2r)).
+func geluTanhGradGo(dx, dy, x *float32, n int) {
+	d, g := slice(dx, n), slice(dy, n)
+	for i, v := range slice(x, n) {
+		r, slope := rise(float64(v))
+		s := 1 / (1 + math.Exp(-2*r))
+		d[i] = g[i] * float32(s+2*float64(v)*slope*s*(1-s))
+	}
+}
+
 // reluGo is y[i] = max(x[i], 0).
 func reluGo(y, x *float32, n int) {
 	d := slice(y, n)

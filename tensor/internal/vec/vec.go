@@ -102,11 +102,12 @@ const (
 	GELU          // x cdf(x) of the standard normal distribution
 	QuickGELU     // x / (1 + exp(-1.702 x))
 	ReLU          // max(x, 0)
+	GELUTanh      // 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel 2016)
 )
 
 // BiasAct is pre = x + bias, y = act(pre). bias may be nil for none; pre may
-// be nil when it is not wanted. The absolute error of GELU and QuickGELU is
-// less than 1e-6.
+// be nil when it is not wanted. The absolute error of GELU, QuickGELU and
+// GELUTanh is less than 1e-6.
 func BiasAct(y, pre, x, bias []float32, act Act) {
 	n := len(y)
 	if n == 0 {
@@ -135,6 +136,8 @@ func BiasAct(y, pre, x, bias []float32, act Act) {
 		use.quickGELU(&y[0], from, n)
 	case ReLU:
 		use.relu(&y[0], from, n)
+	case GELUTanh:
+		use.geluTanh(&y[0], from, n)
 	default:
 		panic(fmt.Sprintf("vec: activation %d", act))
 	}
@@ -156,6 +159,8 @@ func ActGrad(dx, dy, pre []float32, act Act) {
 		use.quickGELUGrad(&dx[0], g, x, n)
 	case ReLU:
 		use.reluGrad(&dx[0], g, x, n)
+	case GELUTanh:
+		use.geluTanhGrad(&dx[0], g, x, n)
 	default:
 		panic(fmt.Sprintf("vec: activation %d", act))
 	}

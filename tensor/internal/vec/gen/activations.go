@@ -10,9 +10,12 @@ import (
 
 // Predicates of VCMPPS. NaN is neither less nor greater than anything.
 const (
-	less         = 0x11
-	greater      = 0x1e
-	notLessEqual = 0x16
+	equal           = 0x00
+	less            = 0x11
+	greater         = 0x1e
+	notLess         = 0x15
+	notLessEqual    = 0x16
+	notGreaterEqual = 0x19
 )
 
 // magnitude returns |x|.
@@ -90,11 +93,8 @@ func finite(x, y group) group {
 	return y
 }
 
-// quickGELU is x / (1 + e), e = exp(-1.702 x).
-func quickGELU(load func() group) group {
-	x := load()
-	t := x.like()
-	each(VMULPS, all(-1.702*math.Log2E), x, t)
+// logistic returns x / (1 + 2^t), which is 0 where t >= 128 and x is finite.
+func logistic(x, t group) group {
 	each(VMAXPS, all(-127), t, t)
 	each(VMINPS, all(128), t, t)
 	e := exp2(t)
@@ -103,24 +103,70 @@ func quickGELU(load func() group) group {
 	return e
 }
 
-// quickGELUSlope is s + 1.702 x s (1 - s), s = 1 / (1 + e), where 1 - s is
-// e s: a difference would cancel. Further out than the exponent is kept, it
-// is 0 or 1.
-func quickGELUSlope(load func() group) group {
-	x := load()
-	t, u := x.like(), x.like()
-	each(VMULPS, all(-1.702*math.Log2E), x, t)
-	each(VMAXPS, all(-125), t, t)
-	each(VMINPS, all(125), t, t)
-	each(VMULPS, all(-math.Ln2), t, u) // 1.702 x
+// logisticSlope returns the derivative of x / (1 + e), e = 2^t, which is s + w
+// s (1 - s) with s = 1 / (1 + e) and w = -x ln(2) dt/dx, for |t| < 126. 1 - s
+// is e s: a difference would cancel.
+func logisticSlope(t, w group) group {
 	e := exp2(t)
 	d, s := e.like(), e.of(1)
 	each(VADDPS, all(1), e, d)
 	each(VDIVPS, d, s, s)
 	each(VMULPS, s, e, e)
-	each(VMULPS, u, e, e)
+	each(VMULPS, w, e, e)
 	each(VFMADD213PS, s, s, e)
-	return finite(load(), e)
+	return e
+}
+
+// clamp returns x between -edge and edge: further out, the slope of a logistic
+// is what it is there, 0 or 1.
+func clamp(x group, edge float64) group {
+	c := x.like()
+	each(VMAXPS, all(-edge), x, c)
+	each(VMINPS, all(edge), c, c)
+	return c
+}
+
+// quickGELU is x / (1 + exp(-1.702 x)).
+func quickGELU(load func() group) group {
+	x := load()
+	t := x.like()
+	each(VMULPS, all(-1.702*math.Log2E), x, t)
+	return logistic(x, t)
+}
+
+func quickGELUSlope(load func() group) group {
+	w := clamp(load(), 50)
+	t := w.like()
+	each(VMULPS, all(-1.702*math.Log2E), w, t)
+	each(VMULPS, all(1.702), w, w)
+	return finite(load(), logisticSlope(t, w))
+}
+
+// geluTanh is 0.5 x (1 + tanh(r)) = x / (1 + exp(-2 r)), r = root (x + cube
+// x^3).
+const root, cube = math.Sqrt2 / math.SqrtPi, 0.044715
+
+func geluTanh(load func() group) group {
+	x := load()
+	return logistic(x, oddPolynomials(x, []float64{-2 * math.Log2E * root, -2 * math.Log2E * root * cube})[0])
+}
+
+func geluTanhSlope(load func() group) group {
+	f := oddPolynomials(clamp(load(), 9.9),
+		[]float64{-2 * math.Log2E * root, -2 * math.Log2E * root * cube},
+		[]float64{2 * root, 6 * root * cube})
+	return finite(load(), logisticSlope(f[0], f[1]))
+}
+
+// oddPolynomials returns c[0] x + c[1] x^3 ... for each c.
+func oddPolynomials(x group, c ...[]float64) []group {
+	square := x.like()
+	each(VMULPS, x, x, square)
+	p := polynomials(square, c...)
+	for _, p := range p {
+		each(VMULPS, x, p, p)
+	}
+	return p
 }
 
 func activations() {
@@ -130,6 +176,7 @@ func activations() {
 	}{
 		{"gelu", gelu, geluSlope},
 		{"quickGELU", quickGELU, quickGELUSlope},
+		{"geluTanh", geluTanh, geluTanhSlope},
 	} {
 		TEXT(act.name+"AVX2", NOSPLIT, "func(y, x *float32, n int)")
 		y, x, n := pointer("y"), pointer("x"), pointer("n")

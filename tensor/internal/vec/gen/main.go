@@ -1,4 +1,5 @@
-// Command gen writes the element-wise kernels' assembly.
+// Command gen writes the element-wise kernels' assembly. The coefficients of
+// polynomials are those that fit prints under the names that comments give.
 package main
 
 import (
@@ -21,6 +22,7 @@ func main() {
 	rmsNorm()
 	normGrad()
 	adamW()
+	functions()
 	Generate()
 }
 

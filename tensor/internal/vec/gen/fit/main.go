@@ -55,6 +55,40 @@ func fractions() []fraction {
 			weight: func(x float64) float64 { return bell(x) + 0.001/(1+x) },
 			lo:     0, hi: edge, above: 4, below: 3, given: []float64{0.5},
 		},
+		{ // tanh(x) = x + x^3 f(x^2), for x <= 0.7
+			name: "tanh",
+			f: func(u float64) float64 {
+				if u < 1e-4 {
+					return -1./3 + 2*u/15
+				}
+				return (math.Tanh(math.Sqrt(u))/math.Sqrt(u) - 1) / u
+			},
+			weight: func(u float64) float64 { return math.Pow(u, 1.5) / math.Tanh(math.Sqrt(u)) },
+			lo:     0, hi: 0.7 * 0.7, above: 4,
+		},
+		{ // erf(x) = x + x f(x^2), for x <= 0.85
+			name:   "erf near",
+			f:      func(u float64) float64 { return math.Erf(math.Sqrt(u))/math.Sqrt(u) - 1 },
+			weight: func(u float64) float64 { return math.Sqrt(u) / math.Erf(math.Sqrt(u)) },
+			lo:     1e-12, hi: 0.85 * 0.85, above: 5,
+		},
+		{ // erf(x) = 1 - 2^f(x), for x >= 0.85
+			name:   "erf far",
+			f:      func(x float64) float64 { return math.Log2(math.Erfc(x)) },
+			weight: func(x float64) float64 { return math.Ln2 * math.Erfc(x) / math.Erf(x) },
+			lo:     0.85, hi: 3.95, above: 5,
+		},
+		{ // ln(1 + x) = x - x^2/2 + x^3 f(x)
+			name: "log",
+			f: func(x float64) float64 {
+				if math.Abs(x) < 1e-3 {
+					return 1./3 - x/4 + x*x/5 - x*x*x/6
+				}
+				return (math.Log1p(x) - x + x*x/2) / (x * x * x)
+			},
+			weight: func(x float64) float64 { return math.Abs(x * x * x / math.Log1p(x)) },
+			lo:     math.Sqrt2/2 - 1, hi: math.Sqrt2 - 1, above: 7,
+		},
 	}
 }
 
