@@ -24,7 +24,7 @@ var exact = map[Act]func(x float64) (y, slope float64){
 	},
 	GELUTanh: func(x float64) (float64, float64) {
 		root := math.Sqrt(2 / math.Pi)
-		h := math.Tanh(root * (x + 0.044715*math.Pow(x, 3)))
+		h := math.Tanh(root * (x + 0.044715*x*x*x))
 		return 0.5 * x * (1 + h), 0.5*(1+h) + 0.5*x*(1-h*h)*root*(1+3*0.044715*x*x)
 	},
 	ReLU: func(x float64) (float64, float64) {
