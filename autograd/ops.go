@@ -2,12 +2,13 @@ package autograd
 
 import "github.com/onetrunk/onetrunk/tensor"
 
-// Attention returns multi-head attention [T, D] within each span of qkv
-// [T, 3D] (Vaswani et al. 2017, section 3.2). Rows outside every span are
-// undefined; the spans of a packed batch cover all rows.
+// Attention returns multi-head attention [R, D] within each span of qkv
+// [T, 3D] (Vaswani et al. 2017, section 3.2), a row for each of the spans' R
+// queries. The spans cover all rows.
 func (t *Tape) Attention(qkv *Var, spans []tensor.Span, heads int) *Var {
 	mark := len(t.owned)
-	y, lse := t.alloc(qkv.Rows(), qkv.Cols()/3), t.alloc(qkv.Rows(), heads)
+	queries := tensor.Queries(spans)
+	y, lse := t.alloc(queries, qkv.Cols()/3), t.alloc(queries, heads)
 	t.dev.Attention(y, lse, qkv.Value, spans, heads)
 	return t.add(mark, y, t.wants(qkv), func(out *Var) {
 		g, acc := t.into(qkv)

@@ -42,18 +42,27 @@ func (h *Head) Forward(t *autograd.Tape, x *autograd.Var, spans []tensor.Span) *
 // span: its mean, its first row (the class token) or its last.
 func pooling(s *tensor.Sparse, pool string, spans []tensor.Span) {
 	for _, span := range spans {
-		switch pool {
-		case "class":
-			s.Append(int32(span.Start))
-		case "last":
-			s.Append(int32(span.Start + span.Len - 1))
-		case "mean":
-			for i := range span.Len {
-				s.Add(int32(span.Start+i), 1/float32(span.Len))
-			}
-			s.EndRow()
-		default:
-			panic("encoder: pool " + pool)
+		if row, ok := pooledRow(pool, span); ok {
+			s.Append(int32(span.Start + row))
+			continue
 		}
+		for i := range span.Len {
+			s.Add(int32(span.Start+i), 1/float32(span.Len))
+		}
+		s.EndRow()
 	}
+}
+
+// pooledRow returns the row of a span that a pool asks for, and whether it asks
+// for one alone.
+func pooledRow(pool string, span tensor.Span) (row int, ok bool) {
+	switch pool {
+	case "class":
+		return 0, true
+	case "last":
+		return span.Len - 1, true
+	case "mean":
+		return 0, false
+	}
+	panic("encoder: pool " + pool)
 }

@@ -64,11 +64,80 @@ func (t *Trunk) Forward(tape *autograd.Tape, x *autograd.Var, runs []sharing.Run
 	return x
 }
 
+// ForwardPooled is Forward for heads that pool in the way that pools states for
+// each span. Of a span of which one row is asked, the last block computes
+// that row alone: it attends to all rows, which are not computed further. It
+// returns the rows that there are [R, D], and where each span's now stand.
+func (t *Trunk) ForwardPooled(tape *autograd.Tape, x *autograd.Var, runs []sharing.Run, spans []tensor.Span, pools []string) (y *autograd.Var, left []tensor.Span) {
+	last := t.cfg.Layers - 1
+	for l := range last {
+		x = tape.Block(x, func(x *autograd.Var) *autograd.Var { return t.block(tape, l, x, runs, spans) })
+	}
+	asked, left, fewer := narrow(runs, spans, pools)
+	y = tape.Block(x, func(x *autograd.Var) *autograd.Var {
+		if fewer == nil {
+			return t.block(tape, last, x, runs, spans)
+		}
+		rows := tape.Sparse()
+		for _, s := range asked {
+			if s.One {
+				rows.Append(int32(s.Start + s.Query))
+				continue
+			}
+			for i := range s.Len {
+				rows.Append(int32(s.Start + i))
+			}
+		}
+		h := t.attention(tape, last, x, runs, asked)
+		return t.rest(tape, last, h, tape.Gather(autograd.Term{S: rows, X: x}), fewer)
+	})
+	return y, left
+}
+
+// narrow returns the spans with the queries that pools ask for, where their
+// rows stand in attention's result, and the runs of those rows; nil when they
+// are all rows.
+func narrow(runs []sharing.Run, spans []tensor.Span, pools []string) (asked, left []tensor.Span, fewer []sharing.Run) {
+	row, some := 0, false
+	run, end := -1, 0
+	for i, s := range spans {
+		for s.Start >= end && run+1 < len(runs) {
+			run++
+			end += runs[run].Rows
+			fewer = append(fewer, sharing.Run{Modality: runs[run].Modality})
+		}
+		out := tensor.Span{Start: row, Len: s.Len}
+		s.Skip = s.Start - row
+		if query, ok := pooledRow(pools[i], s); ok {
+			some = true
+			s.One, s.Query, s.Skip = true, query, s.Start+query-row
+			out.Len = 1
+		}
+		row += out.Len
+		fewer[run].Rows += out.Len
+		asked, left = append(asked, s), append(left, out)
+	}
+	if !some {
+		return spans, spans, nil
+	}
+	return asked, left, fewer
+}
+
 // block is one pre-norm block: x + attention(norm1(x)), then + ffn(norm2(.)).
 func (t *Trunk) block(tape *autograd.Tape, l int, x *autograd.Var, runs []sharing.Run, spans []tensor.Span) *autograd.Var {
-	weights := func(r sharing.Role) []autograd.Part { return t.bank.Parts(t.m, l, r, runs) }
-	h := tape.Linear(x, weights(sharing.Qkv), autograd.LinearOptions{Norm: t.norm, NormParts: weights(sharing.Norm1)})
-	h = tape.Attention(h, spans, t.cfg.Heads)
-	x = tape.Linear(h, weights(sharing.Out), autograd.LinearOptions{Residual: x})
+	return t.rest(tape, l, t.attention(tape, l, x, runs, spans), x, runs)
+}
+
+// attention returns the attention [R, D] of the spans' queries, before the
+// output's projection.
+func (t *Trunk) attention(tape *autograd.Tape, l int, x *autograd.Var, runs []sharing.Run, spans []tensor.Span) *autograd.Var {
+	qkv := tape.Linear(x, t.bank.Parts(t.m, l, sharing.Qkv, runs),
+		autograd.LinearOptions{Norm: t.norm, NormParts: t.bank.Parts(t.m, l, sharing.Norm1, runs)})
+	return tape.Attention(qkv, spans, t.cfg.Heads)
+}
+
+// rest is what follows attention's result h in a block, on the same rows of x.
+func (t *Trunk) rest(tape *autograd.Tape, l int, h, x *autograd.Var, runs []sharing.Run) *autograd.Var {
+	x = tape.Linear(h, t.bank.Parts(t.m, l, sharing.Out, runs), autograd.LinearOptions{Residual: x})
 	return t.ffn.Forward(tape, l, x, runs)
 }

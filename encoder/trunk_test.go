@@ -79,12 +79,62 @@ func embed(tape *autograd.Tape, trunk *Trunk, heads map[string]*Head, samples []
 		x = append(x, s.rows...)
 		rows += n
 	}
-	y := trunk.Forward(tape, tape.Input(rows, 8, x), runs, spans)
+	var pools []string
+	for _, s := range samples {
+		pools = append(pools, heads[s.modality].pool)
+	}
+	y, spans := trunk.ForwardPooled(tape, tape.Input(rows, 8, x), runs, spans, pools)
 	var out []*autograd.Var
 	for i, s := range samples {
 		out = append(out, heads[s.modality].Forward(tape, y, spans[i:i+1]))
 	}
 	return out
+}
+
+// TestPooledRowsAreForwards holds what the last block computes for the heads
+// to the rows that it computes when all are asked for, with its gradient.
+func TestPooledRowsAreForwards(t *testing.T) {
+	_, trunk, _ := build(t, sharing.Config{Layers: sharing.Layers{Scheme: "none", Roles: "all"}, Private: []sharing.Role{sharing.Norm1, sharing.Down}, Experts: "none"})
+	rng := rand.New(rand.NewPCG(6, 1))
+	runs := []sharing.Run{{Modality: "audio", Rows: 7}, {Modality: "image", Rows: 9}, {Modality: "text", Rows: 6}}
+	spans := []tensor.Span{{Len: 4}, {Start: 4, Len: 3}, {Start: 7, Len: 9}, {Start: 16, Len: 1, Causal: true}, {Start: 17, Len: 5, Causal: true}}
+	pools := []string{"mean", "mean", "class", "last", "last"}
+	rows := []int{0, 1, 2, 3, 4, 5, 6, 7, 16, 21} // of all rows, those that are asked for
+	x := autograd.NewParam("x", dev.New(22, 8))
+	x.Train(true)
+	values, c := make([]float32, 22*8), make([]float32, len(rows)*8)
+	for i := range values {
+		values[i] = float32(rng.NormFloat64())
+	}
+	for i := range c {
+		c[i] = float32(rng.NormFloat64())
+	}
+	dev.Write(x.Value, values)
+	gradient := func(tape *autograd.Tape, y *autograd.Var, seed []float32) []float32 {
+		tape.Backward(y, seed)
+		g := make([]float32, len(values))
+		dev.Read(g, x.Grad())
+		x.Clear(dev)
+		return g
+	}
+	tape := autograd.NewTape(dev, true)
+	y, left := trunk.ForwardPooled(tape, x.Var(), runs, spans, pools)
+	got := tape.Read(y)
+	gotGrad := gradient(tape, y, c)
+	if len(got) != len(rows)*8 || left[2] != (tensor.Span{Start: 7, Len: 1}) || left[4] != (tensor.Span{Start: 9, Len: 1}) {
+		t.Fatalf("%d values, spans %v", len(got), left)
+	}
+	all := trunk.Forward(tape, x.Var(), runs, spans)
+	want, seed := tape.Read(all), make([]float32, 22*8)
+	for i, r := range rows {
+		copy(seed[r*8:(r+1)*8], c[i*8:(i+1)*8])
+		if d := distance(got[i*8:(i+1)*8], want[r*8:(r+1)*8]); d > 1e-5 {
+			t.Errorf("row %d differs by %g", r, d)
+		}
+	}
+	if d := distance(gotGrad, gradient(tape, all, seed)); d > 1e-4 {
+		t.Errorf("the gradient differs by %g", d)
+	}
 }
 
 func vectors(trunk *Trunk, heads map[string]*Head, samples ...sample) [][]float32 {

@@ -86,8 +86,13 @@ func (m *Model) Inspect() Report {
 // for each multiplication of a matrix product, attention's included.
 func (m *Model) FLOPs(modality string, t tokenizers.Tokens) int64 {
 	c := m.Config.trunk(modality)
-	d, n := int64(c.Width), int64(m.stems[modality].Length(t))
-	block := n*d*(4*d+2*int64(c.Hidden)) + 2*n*n*d
+	d, h, n := int64(c.Width), int64(c.Hidden), int64(m.stems[modality].Length(t))
+	// A block of q queries and n keys.
+	block := func(q int64) int64 { return n*3*d*d + q*(d*d+2*d*h) + 2*q*n*d }
+	last := n
+	if m.Config.Modalities[modality].Pool != "mean" {
+		last = 1 // the others are not asked for
+	}
 	patches := int64(t.Len()) * int64(m.processors[modality].Layout().Patch) * d
-	return 2 * (int64(c.Layers)*block + patches + d*int64(c.Embed))
+	return 2 * (int64(c.Layers-1)*block(n) + block(last) + patches + d*int64(c.Embed))
 }

@@ -178,6 +178,7 @@ func (m *Model) through(tape *autograd.Tape, t *trunk, inputs []Input, out []*au
 	var runs []sharing.Run
 	var spans []tensor.Span
 	var rows []*autograd.Var
+	var pools []string
 	start := 0
 	for _, in := range inputs {
 		if m.trunks[in.Modality] != t {
@@ -190,10 +191,11 @@ func (m *Model) through(tape *autograd.Tape, t *trunk, inputs []Input, out []*au
 		for _, s := range in.Tokens {
 			n := stem.Length(s)
 			spans = append(spans, tensor.Span{Start: start, Len: n, Causal: m.Config.Modalities[in.Modality].Causal})
+			pools = append(pools, m.Config.Modalities[in.Modality].Pool)
 			start += n
 		}
 	}
-	x := t.Forward(tape, pack(tape, rows), runs, spans)
+	x, spans := t.ForwardPooled(tape, pack(tape, rows), runs, spans, pools)
 	for i, in := range inputs {
 		if m.trunks[in.Modality] != t {
 			continue

@@ -314,7 +314,8 @@ func TestTrunkOfItsOwn(t *testing.T) {
 			}
 		}
 	}
-	want := int64(2 * (2*(6*(4*12*12+2*12*20)+2*6*6*12) + 12*6))
+	block := func(q int) int { return 6*3*12*12 + q*(12*12+2*12*20) + 2*q*6*12 }
+	want := int64(2 * (block(6) + block(1) + 12*6)) // the last word alone is asked for
 	if got := m.Inspect().FLOPs["word"]; got != want {
 		t.Errorf("%d FLOPs of a word, want %d", got, want)
 	}
@@ -339,7 +340,8 @@ func TestInspect(t *testing.T) {
 	if r.Bytes != int64(4*r.Parameters.Unique) || len(r.Map) != 4*6*2 || r.Tokens["signal"] != 9 {
 		t.Errorf("bytes %d, %d entries, %d tokens", r.Bytes, len(r.Map), r.Tokens["signal"])
 	}
-	want := int64(2 * (4*(9*(4*d*d+2*d*f)+2*9*9*d) + 8*3*d + d*e))
+	block := func(q int) int { return 9*3*d*d + q*(d*d+2*d*f) + 2*q*9*d }
+	want := int64(2 * (3*block(9) + block(1) + 8*3*d + d*e)) // the class token alone is asked for
 	if r.FLOPs["signal"] != want {
 		t.Errorf("%d FLOPs of a signal, want %d", r.FLOPs["signal"], want)
 	}

@@ -49,6 +49,12 @@ func headView(x *Tensor, span Span, at int) gemm.Matrix {
 	return gemm.Matrix{Data: data(x)[span.Start*x.Cols+at:], Stride: x.Cols}
 }
 
+// queryView is headView of a matrix that has a row for each query.
+func queryView(x *Tensor, span Span, at int) gemm.Matrix {
+	span.Start -= span.Skip
+	return headView(x, span, at)
+}
+
 // from returns the rows of a view from i on.
 func from(m gemm.Matrix, i int) gemm.Matrix {
 	m.Data = m.Data[i*m.Stride:]
@@ -59,11 +65,15 @@ func checkAttention(op string, y, lse, qkv *Tensor, spans []Span, heads int) (he
 	if heads <= 0 || qkv.Cols%(3*heads) != 0 {
 		panic(fmt.Sprintf("tensor: %s: qkv %v does not divide into 3 x %d heads", op, qkv, heads))
 	}
-	want(op, "y", y, qkv.Rows, qkv.Cols/3)
-	want(op, "lse", lse, qkv.Rows, heads)
+	want(op, "lse", lse, y.Rows, heads)
+	want(op, "y", y, y.Rows, qkv.Cols/3)
 	for _, s := range spans {
-		if s.Start < 0 || s.Len < 0 || s.Start+s.Len > qkv.Rows {
-			panic(fmt.Sprintf("tensor: %s: span %+v of %d rows", op, s, qkv.Rows))
+		first, last := s.Start-s.Skip, s.Start+s.Len-1-s.Skip
+		if s.One {
+			first, last = s.Start+s.Query-s.Skip, s.Start+s.Query-s.Skip
+		}
+		if s.Start < 0 || s.Len < 0 || s.Start+s.Len > qkv.Rows || s.Query < 0 || s.One && s.Query >= s.Len || s.Len > 0 && (first < 0 || last >= y.Rows) {
+			panic(fmt.Sprintf("tensor: %s: span %+v of %d rows, with %d queries", op, s, qkv.Rows, y.Rows))
 		}
 	}
 	return qkv.Cols / 3 / heads
@@ -93,11 +103,15 @@ func (d *cpu) Attention(y, lse, qkv *Tensor, spans []Span, heads int) {
 	dim := qkv.Cols / 3
 	scale := float32(1 / math.Sqrt(float64(hd)))
 	d.heads(spans, heads, func(s *attentionScratch, span Span, head int) {
+		if span.One {
+			attendOne(s, y, lse, qkv, span, head, hd, scale)
+			return
+		}
 		if span.Len == 0 {
 			return
 		}
 		q, k, v := headView(qkv, span, head*hd), headView(qkv, span, dim+head*hd), headView(qkv, span, 2*dim+head*hd)
-		out := headView(y, span, head*hd)
+		out := queryView(y, span, head*hd)
 		one := span.Len <= keyBlock // all keys are in one block
 		if one {
 			s.kt.Pack(span.Len, hd, k.T())
@@ -138,7 +152,7 @@ func (d *cpu) Attention(y, lse, qkv *Tensor, spans []Span, heads int) {
 			for i := i0; i < i1; i++ {
 				r := i - i0
 				vec.Scale(1/s.sum[r], out.Data[i*out.Stride:i*out.Stride+hd])
-				row(lse, span.Start+i)[head] = s.top[r] + float32(math.Log(float64(s.sum[r])))
+				row(lse, span.Start+i-span.Skip)[head] = s.top[r] + float32(math.Log(float64(s.sum[r])))
 			}
 		})
 	})
@@ -151,12 +165,16 @@ func (d *cpu) AttentionGrad(dqkv, dy, y, lse, qkv *Tensor, spans []Span, heads i
 	dim := qkv.Cols / 3
 	scale := float32(1 / math.Sqrt(float64(hd)))
 	d.heads(spans, heads, func(s *attentionScratch, span Span, head int) {
+		if span.One {
+			attendOneGrad(s, dqkv, dy, y, lse, qkv, span, head, hd, scale)
+			return
+		}
 		if span.Len == 0 {
 			return
 		}
 		q, k, v := headView(qkv, span, head*hd), headView(qkv, span, dim+head*hd), headView(qkv, span, 2*dim+head*hd)
 		dq, dk, dv := headView(dqkv, span, head*hd), headView(dqkv, span, dim+head*hd), headView(dqkv, span, 2*dim+head*hd)
-		out, dout := headView(y, span, head*hd), headView(dy, span, head*hd)
+		out, dout := queryView(y, span, head*hd), queryView(dy, span, head*hd)
 		one := span.Len <= keyBlock
 		pack := func(k0, k1 int) {
 			s.kt.Pack(k1-k0, hd, from(k, k0).T())
@@ -185,7 +203,7 @@ func (d *cpu) AttentionGrad(dqkv, dy, y, lse, qkv *Tensor, spans []Span, heads i
 				}
 				m := seen(span, i, k0, k1)
 				p, dp := s.p[r*keyStride:r*keyStride+n], s.dp[r*keyStride:r*keyStride+n]
-				vec.ExpMinus(p[:m], p[:m], scale, row(lse, span.Start+i)[head])
+				vec.ExpMinus(p[:m], p[:m], scale, row(lse, span.Start+i-span.Skip)[head])
 				vec.SoftmaxGradAt(dp[:m], p[:m], dp[:m], scale, s.sum[r])
 				clear(p[m:])
 				clear(dp[m:])

@@ -388,11 +388,47 @@ func TestAttention(t *testing.T) {
 			}
 		}
 	}
+	defer func() { oneQuery(t, d, rng, qkv, heads) }()
 	y, lse, dqkv := d.New(rows, heads*hd), d.New(rows, heads), d.New(rows, 3*heads*hd)
 	d.Attention(y, lse, upload(d, qkv), spans, heads)
 	compare(t, "attention", d, y, want, 2e-5)
 	d.AttentionGrad(dqkv, upload(d, dy), y, lse, upload(d, qkv), spans, heads)
 	compare(t, "gradient", d, dqkv, grad, 1e-4)
+}
+
+// oneQuery holds a span with one query to the same span with all of them.
+func oneQuery(t *testing.T, d Device, rng *rand.Rand, values matrix, heads int) {
+	t.Helper()
+	rows, dim := len(values), len(values[0])/3
+	qkv := upload(d, values)
+	for _, s := range []Span{{Start: 3, Len: 70, Query: 0}, {Start: 100, Len: 333, Causal: true, Query: 332}, {Start: 9, Len: 20, Causal: true, Query: 4}} {
+		all, dyAll := d.New(rows, dim), d.New(rows, dim)
+		lse := d.New(rows, heads)
+		one, oneLSE, dy := d.New(1, dim), d.New(1, heads), upload(d, random(rng, 1, dim))
+		d.Fill(dyAll, 0)
+		at := s.Start + s.Query
+		d.Copy(dyAll.Slice(at, at+1), dy)
+		want, got := d.New(rows, 3*dim), d.New(rows, 3*dim)
+		d.Fill(want, 0)
+		d.Fill(got, 0)
+		d.Attention(all, lse, qkv, []Span{s}, heads)
+		d.AttentionGrad(want, dyAll, all, lse, qkv, []Span{s}, heads)
+		s.One, s.Skip = true, at
+		d.Attention(one, oneLSE, qkv, []Span{s}, heads)
+		d.AttentionGrad(got, dy, one, oneLSE, qkv, []Span{s}, heads)
+		compare(t, fmt.Sprintf("one query of %+v", s), d, one, download(d, all.Slice(at, at+1)), 1e-5)
+		compare(t, fmt.Sprintf("gradient of one query of %+v", s), d, got, download(d, want), 1e-4)
+	}
+}
+
+func download(d Device, x *Tensor) matrix {
+	values := make([]float32, x.Len())
+	d.Read(values, x)
+	m := make(matrix, x.Rows)
+	for i, v := range values {
+		m[i/x.Cols] = append(m[i/x.Cols], float64(v))
+	}
+	return m
 }
 
 func TestGatherAndScatter(t *testing.T) {

@@ -60,8 +60,9 @@ type Device interface {
 
 	// Attention runs within each span of the packed qkv [T, 3D] (queries,
 	// keys, values side by side, each of heads blocks of D/heads columns):
-	// y [T, D] = softmax(q k' / sqrt(D/heads)) v. lse [T, heads] receives the
-	// logarithm of each softmax's denominator.
+	// y [R, D] = softmax(q k' / sqrt(D/heads)) v, with a row for each query of
+	// the spans, R = Queries(spans). lse [R, heads] receives the logarithm of
+	// each softmax's denominator.
 	Attention(y, lse, qkv *Tensor, spans []Span, heads int)
 	// AttentionGrad is the gradient of Attention, dqkv [T, 3D] = .
 	AttentionGrad(dqkv, dy, y, lse, qkv *Tensor, spans []Span, heads int)
@@ -145,6 +146,24 @@ type Span struct {
 	Start, Len int
 	// Causal lets row i attend to rows up to i alone.
 	Causal bool
+	// One makes row Query of the span its only query; otherwise all rows are.
+	One   bool
+	Query int
+	// Skip is what attention's result has fewer rows before the span's than
+	// the queries' matrix: query i has row Start+i-Skip.
+	Skip int
+}
+
+// Queries returns the number of queries of all spans.
+func Queries(spans []Span) (n int) {
+	for _, s := range spans {
+		if s.One {
+			n++
+		} else {
+			n += s.Len
+		}
+	}
+	return n
 }
 
 // Sparse is a matrix of few entries, row by row: the entries of row i are
