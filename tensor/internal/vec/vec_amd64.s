@@ -1166,18 +1166,15 @@ whole:
 	VMOVUPS     (CX), Y0
 	VMOVUPS     32(CX), Y1
 	VMOVUPS     64(CX), Y2
-	VMOVUPS     c7fffffff<>+0(SB), Y3
-	VANDPS      Y3, Y0, Y0
-	VANDPS      Y3, Y1, Y1
-	VANDPS      Y3, Y2, Y2
-	VMOVUPS     c41544cc0<>+0(SB), Y3
-	VMINPS      Y3, Y0, Y0
-	VMINPS      Y3, Y1, Y1
-	VMINPS      Y3, Y2, Y2
-	VMOVUPS     cbf38aa3a<>+0(SB), Y5
-	VMULPS      Y5, Y0, Y3
-	VMULPS      Y5, Y1, Y4
-	VMULPS      Y5, Y2, Y5
+	VANDPS      c7fffffff<>+0(SB), Y0, Y0
+	VANDPS      c7fffffff<>+0(SB), Y1, Y1
+	VANDPS      c7fffffff<>+0(SB), Y2, Y2
+	VMINPS      c41544cc0<>+0(SB), Y0, Y0
+	VMINPS      c41544cc0<>+0(SB), Y1, Y1
+	VMINPS      c41544cc0<>+0(SB), Y2, Y2
+	VMULPS      cbf38aa3a<>+0(SB), Y0, Y3
+	VMULPS      cbf38aa3a<>+0(SB), Y1, Y4
+	VMULPS      cbf38aa3a<>+0(SB), Y2, Y5
 	VMULPS      Y0, Y3, Y3
 	VMULPS      Y1, Y4, Y4
 	VMULPS      Y2, Y5, Y5
@@ -1215,10 +1212,9 @@ whole:
 	VFMADD213PS Y12, Y0, Y6
 	VFMADD213PS Y12, Y1, Y7
 	VFMADD213PS Y12, Y2, Y8
-	VMOVUPS     c4b400000<>+0(SB), Y2
-	VADDPS      Y2, Y3, Y0
-	VADDPS      Y2, Y4, Y1
-	VADDPS      Y2, Y5, Y2
+	VADDPS      c4b400000<>+0(SB), Y3, Y0
+	VADDPS      c4b400000<>+0(SB), Y4, Y1
+	VADDPS      c4b400000<>+0(SB), Y5, Y2
 	VMOVUPS     c4b400000<>+0(SB), Y12
 	VSUBPS      Y12, Y0, Y13
 	VSUBPS      Y13, Y3, Y3
@@ -1270,17 +1266,15 @@ whole:
 	VCMPPS      $0x11, Y0, Y3, Y3
 	VCMPPS      $0x11, Y1, Y4, Y4
 	VCMPPS      $0x11, Y2, Y5, Y5
-	VMOVUPS     c3f800000<>+0(SB), Y6
-	VANDPS      Y6, Y3, Y3
-	VANDPS      Y6, Y4, Y4
-	VANDPS      Y6, Y5, Y5
+	VANDPS      c3f800000<>+0(SB), Y3, Y3
+	VANDPS      c3f800000<>+0(SB), Y4, Y4
+	VANDPS      c3f800000<>+0(SB), Y5, Y5
 	VSUBPS      Y12, Y3, Y3
 	VSUBPS      Y13, Y4, Y4
 	VSUBPS      Y14, Y5, Y5
-	VMOVUPS     c7fffffff<>+0(SB), Y6
-	VANDPS      Y6, Y0, Y0
-	VANDPS      Y6, Y1, Y1
-	VANDPS      Y6, Y2, Y2
+	VANDPS      c7fffffff<>+0(SB), Y0, Y0
+	VANDPS      c7fffffff<>+0(SB), Y1, Y1
+	VANDPS      c7fffffff<>+0(SB), Y2, Y2
 	VMULPS      Y0, Y3, Y3
 	VMULPS      Y1, Y4, Y4
 	VMULPS      Y2, Y5, Y5
@@ -1377,15 +1371,12 @@ rest2:
 	VMOVUPS     (CX), Y0
 	VMOVUPS     (BX), Y1
 	VMASKMOVPS  32(CX), Y1, Y1
-	VMOVUPS     c7fffffff<>+0(SB), Y2
-	VANDPS      Y2, Y0, Y0
-	VANDPS      Y2, Y1, Y1
-	VMOVUPS     c41544cc0<>+0(SB), Y2
-	VMINPS      Y2, Y0, Y0
-	VMINPS      Y2, Y1, Y1
-	VMOVUPS     cbf38aa3a<>+0(SB), Y3
-	VMULPS      Y3, Y0, Y2
-	VMULPS      Y3, Y1, Y3
+	VANDPS      c7fffffff<>+0(SB), Y0, Y0
+	VANDPS      c7fffffff<>+0(SB), Y1, Y1
+	VMINPS      c41544cc0<>+0(SB), Y0, Y0
+	VMINPS      c41544cc0<>+0(SB), Y1, Y1
+	VMULPS      cbf38aa3a<>+0(SB), Y0, Y2
+	VMULPS      cbf38aa3a<>+0(SB), Y1, Y3
 	VMULPS      Y0, Y2, Y2
 	VMULPS      Y1, Y3, Y3
 	VMOVUPS     c3d1f94ea<>+0(SB), Y4
@@ -1413,9 +1404,8 @@ rest2:
 	VMOVUPS     c3f800000<>+0(SB), Y8
 	VFMADD213PS Y8, Y0, Y4
 	VFMADD213PS Y8, Y1, Y5
-	VMOVUPS     c4b400000<>+0(SB), Y1
-	VADDPS      Y1, Y2, Y0
-	VADDPS      Y1, Y3, Y1
+	VADDPS      c4b400000<>+0(SB), Y2, Y0
+	VADDPS      c4b400000<>+0(SB), Y3, Y1
 	VMOVUPS     c4b400000<>+0(SB), Y8
 	VSUBPS      Y8, Y0, Y9
 	VSUBPS      Y9, Y2, Y2
@@ -1453,14 +1443,12 @@ rest2:
 	VXORPS      Y3, Y3, Y3
 	VCMPPS      $0x11, Y0, Y2, Y2
 	VCMPPS      $0x11, Y1, Y3, Y3
-	VMOVUPS     c3f800000<>+0(SB), Y4
-	VANDPS      Y4, Y2, Y2
-	VANDPS      Y4, Y3, Y3
+	VANDPS      c3f800000<>+0(SB), Y2, Y2
+	VANDPS      c3f800000<>+0(SB), Y3, Y3
 	VSUBPS      Y8, Y2, Y2
 	VSUBPS      Y9, Y3, Y3
-	VMOVUPS     c7fffffff<>+0(SB), Y4
-	VANDPS      Y4, Y0, Y0
-	VANDPS      Y4, Y1, Y1
+	VANDPS      c7fffffff<>+0(SB), Y0, Y0
+	VANDPS      c7fffffff<>+0(SB), Y1, Y1
 	VMULPS      Y0, Y2, Y2
 	VMULPS      Y1, Y3, Y3
 	VMOVUPS     Y2, (AX)
@@ -1502,18 +1490,15 @@ rest3:
 	VMOVUPS     32(CX), Y1
 	VMOVUPS     (BX), Y2
 	VMASKMOVPS  64(CX), Y2, Y2
-	VMOVUPS     c7fffffff<>+0(SB), Y3
-	VANDPS      Y3, Y0, Y0
-	VANDPS      Y3, Y1, Y1
-	VANDPS      Y3, Y2, Y2
-	VMOVUPS     c41544cc0<>+0(SB), Y3
-	VMINPS      Y3, Y0, Y0
-	VMINPS      Y3, Y1, Y1
-	VMINPS      Y3, Y2, Y2
-	VMOVUPS     cbf38aa3a<>+0(SB), Y5
-	VMULPS      Y5, Y0, Y3
-	VMULPS      Y5, Y1, Y4
-	VMULPS      Y5, Y2, Y5
+	VANDPS      c7fffffff<>+0(SB), Y0, Y0
+	VANDPS      c7fffffff<>+0(SB), Y1, Y1
+	VANDPS      c7fffffff<>+0(SB), Y2, Y2
+	VMINPS      c41544cc0<>+0(SB), Y0, Y0
+	VMINPS      c41544cc0<>+0(SB), Y1, Y1
+	VMINPS      c41544cc0<>+0(SB), Y2, Y2
+	VMULPS      cbf38aa3a<>+0(SB), Y0, Y3
+	VMULPS      cbf38aa3a<>+0(SB), Y1, Y4
+	VMULPS      cbf38aa3a<>+0(SB), Y2, Y5
 	VMULPS      Y0, Y3, Y3
 	VMULPS      Y1, Y4, Y4
 	VMULPS      Y2, Y5, Y5
@@ -1551,10 +1536,9 @@ rest3:
 	VFMADD213PS Y12, Y0, Y6
 	VFMADD213PS Y12, Y1, Y7
 	VFMADD213PS Y12, Y2, Y8
-	VMOVUPS     c4b400000<>+0(SB), Y2
-	VADDPS      Y2, Y3, Y0
-	VADDPS      Y2, Y4, Y1
-	VADDPS      Y2, Y5, Y2
+	VADDPS      c4b400000<>+0(SB), Y3, Y0
+	VADDPS      c4b400000<>+0(SB), Y4, Y1
+	VADDPS      c4b400000<>+0(SB), Y5, Y2
 	VMOVUPS     c4b400000<>+0(SB), Y12
 	VSUBPS      Y12, Y0, Y13
 	VSUBPS      Y13, Y3, Y3
@@ -1607,17 +1591,15 @@ rest3:
 	VCMPPS      $0x11, Y0, Y3, Y3
 	VCMPPS      $0x11, Y1, Y4, Y4
 	VCMPPS      $0x11, Y2, Y5, Y5
-	VMOVUPS     c3f800000<>+0(SB), Y6
-	VANDPS      Y6, Y3, Y3
-	VANDPS      Y6, Y4, Y4
-	VANDPS      Y6, Y5, Y5
+	VANDPS      c3f800000<>+0(SB), Y3, Y3
+	VANDPS      c3f800000<>+0(SB), Y4, Y4
+	VANDPS      c3f800000<>+0(SB), Y5, Y5
 	VSUBPS      Y12, Y3, Y3
 	VSUBPS      Y13, Y4, Y4
 	VSUBPS      Y14, Y5, Y5
-	VMOVUPS     c7fffffff<>+0(SB), Y6
-	VANDPS      Y6, Y0, Y0
-	VANDPS      Y6, Y1, Y1
-	VANDPS      Y6, Y2, Y2
+	VANDPS      c7fffffff<>+0(SB), Y0, Y0
+	VANDPS      c7fffffff<>+0(SB), Y1, Y1
+	VANDPS      c7fffffff<>+0(SB), Y2, Y2
 	VMULPS      Y0, Y3, Y3
 	VMULPS      Y1, Y4, Y4
 	VMULPS      Y2, Y5, Y5
@@ -1848,18 +1830,15 @@ whole:
 	VMOVUPS     (DX), Y0
 	VMOVUPS     32(DX), Y1
 	VMOVUPS     64(DX), Y2
-	VMOVUPS     c7fffffff<>+0(SB), Y3
-	VANDPS      Y3, Y0, Y0
-	VANDPS      Y3, Y1, Y1
-	VANDPS      Y3, Y2, Y2
-	VMOVUPS     c41544cc0<>+0(SB), Y3
-	VMINPS      Y3, Y0, Y0
-	VMINPS      Y3, Y1, Y1
-	VMINPS      Y3, Y2, Y2
-	VMOVUPS     cbf38aa3a<>+0(SB), Y5
-	VMULPS      Y5, Y0, Y3
-	VMULPS      Y5, Y1, Y4
-	VMULPS      Y5, Y2, Y5
+	VANDPS      c7fffffff<>+0(SB), Y0, Y0
+	VANDPS      c7fffffff<>+0(SB), Y1, Y1
+	VANDPS      c7fffffff<>+0(SB), Y2, Y2
+	VMINPS      c41544cc0<>+0(SB), Y0, Y0
+	VMINPS      c41544cc0<>+0(SB), Y1, Y1
+	VMINPS      c41544cc0<>+0(SB), Y2, Y2
+	VMULPS      cbf38aa3a<>+0(SB), Y0, Y3
+	VMULPS      cbf38aa3a<>+0(SB), Y1, Y4
+	VMULPS      cbf38aa3a<>+0(SB), Y2, Y5
 	VMULPS      Y0, Y3, Y3
 	VMULPS      Y1, Y4, Y4
 	VMULPS      Y2, Y5, Y5
@@ -1897,10 +1876,9 @@ whole:
 	VFMADD213PS Y12, Y0, Y9
 	VFMADD213PS Y12, Y1, Y10
 	VFMADD213PS Y12, Y2, Y11
-	VMOVUPS     c4b400000<>+0(SB), Y2
-	VADDPS      Y2, Y3, Y0
-	VADDPS      Y2, Y4, Y1
-	VADDPS      Y2, Y5, Y2
+	VADDPS      c4b400000<>+0(SB), Y3, Y0
+	VADDPS      c4b400000<>+0(SB), Y4, Y1
+	VADDPS      c4b400000<>+0(SB), Y5, Y2
 	VMOVUPS     c4b400000<>+0(SB), Y12
 	VSUBPS      Y12, Y0, Y13
 	VSUBPS      Y13, Y3, Y3
@@ -1952,17 +1930,15 @@ whole:
 	VCMPPS      $0x11, Y0, Y3, Y3
 	VCMPPS      $0x11, Y1, Y4, Y4
 	VCMPPS      $0x11, Y2, Y5, Y5
-	VMOVUPS     c80000000<>+0(SB), Y8
-	VANDPS      Y8, Y3, Y6
-	VANDPS      Y8, Y4, Y7
-	VANDPS      Y8, Y5, Y8
+	VANDPS      c80000000<>+0(SB), Y3, Y6
+	VANDPS      c80000000<>+0(SB), Y4, Y7
+	VANDPS      c80000000<>+0(SB), Y5, Y8
 	VXORPS      Y6, Y12, Y12
 	VXORPS      Y7, Y13, Y13
 	VXORPS      Y8, Y14, Y14
-	VMOVUPS     c3f800000<>+0(SB), Y6
-	VANDPS      Y6, Y3, Y3
-	VANDPS      Y6, Y4, Y4
-	VANDPS      Y6, Y5, Y5
+	VANDPS      c3f800000<>+0(SB), Y3, Y3
+	VANDPS      c3f800000<>+0(SB), Y4, Y4
+	VANDPS      c3f800000<>+0(SB), Y5, Y5
 	VADDPS      Y12, Y3, Y3
 	VADDPS      Y13, Y4, Y4
 	VADDPS      Y14, Y5, Y5
@@ -2077,15 +2053,12 @@ rest2:
 	VMOVUPS     (DX), Y0
 	VMOVUPS     (SI), Y1
 	VMASKMOVPS  32(DX), Y1, Y1
-	VMOVUPS     c7fffffff<>+0(SB), Y2
-	VANDPS      Y2, Y0, Y0
-	VANDPS      Y2, Y1, Y1
-	VMOVUPS     c41544cc0<>+0(SB), Y2
-	VMINPS      Y2, Y0, Y0
-	VMINPS      Y2, Y1, Y1
-	VMOVUPS     cbf38aa3a<>+0(SB), Y3
-	VMULPS      Y3, Y0, Y2
-	VMULPS      Y3, Y1, Y3
+	VANDPS      c7fffffff<>+0(SB), Y0, Y0
+	VANDPS      c7fffffff<>+0(SB), Y1, Y1
+	VMINPS      c41544cc0<>+0(SB), Y0, Y0
+	VMINPS      c41544cc0<>+0(SB), Y1, Y1
+	VMULPS      cbf38aa3a<>+0(SB), Y0, Y2
+	VMULPS      cbf38aa3a<>+0(SB), Y1, Y3
 	VMULPS      Y0, Y2, Y2
 	VMULPS      Y1, Y3, Y3
 	VMOVUPS     cbcf76bb2<>+0(SB), Y4
@@ -2113,9 +2086,8 @@ rest2:
 	VMOVUPS     c3f800000<>+0(SB), Y8
 	VFMADD213PS Y8, Y0, Y6
 	VFMADD213PS Y8, Y1, Y7
-	VMOVUPS     c4b400000<>+0(SB), Y1
-	VADDPS      Y1, Y2, Y0
-	VADDPS      Y1, Y3, Y1
+	VADDPS      c4b400000<>+0(SB), Y2, Y0
+	VADDPS      c4b400000<>+0(SB), Y3, Y1
 	VMOVUPS     c4b400000<>+0(SB), Y8
 	VSUBPS      Y8, Y0, Y9
 	VSUBPS      Y9, Y2, Y2
@@ -2153,14 +2125,12 @@ rest2:
 	VXORPS      Y3, Y3, Y3
 	VCMPPS      $0x11, Y0, Y2, Y2
 	VCMPPS      $0x11, Y1, Y3, Y3
-	VMOVUPS     c80000000<>+0(SB), Y5
-	VANDPS      Y5, Y2, Y4
-	VANDPS      Y5, Y3, Y5
+	VANDPS      c80000000<>+0(SB), Y2, Y4
+	VANDPS      c80000000<>+0(SB), Y3, Y5
 	VXORPS      Y4, Y8, Y8
 	VXORPS      Y5, Y9, Y9
-	VMOVUPS     c3f800000<>+0(SB), Y4
-	VANDPS      Y4, Y2, Y2
-	VANDPS      Y4, Y3, Y3
+	VANDPS      c3f800000<>+0(SB), Y2, Y2
+	VANDPS      c3f800000<>+0(SB), Y3, Y3
 	VADDPS      Y8, Y2, Y2
 	VADDPS      Y9, Y3, Y3
 	VSUBPS      Y0, Y0, Y0
@@ -2211,18 +2181,15 @@ rest3:
 	VMOVUPS     32(DX), Y1
 	VMOVUPS     (SI), Y2
 	VMASKMOVPS  64(DX), Y2, Y2
-	VMOVUPS     c7fffffff<>+0(SB), Y3
-	VANDPS      Y3, Y0, Y0
-	VANDPS      Y3, Y1, Y1
-	VANDPS      Y3, Y2, Y2
-	VMOVUPS     c41544cc0<>+0(SB), Y3
-	VMINPS      Y3, Y0, Y0
-	VMINPS      Y3, Y1, Y1
-	VMINPS      Y3, Y2, Y2
-	VMOVUPS     cbf38aa3a<>+0(SB), Y5
-	VMULPS      Y5, Y0, Y3
-	VMULPS      Y5, Y1, Y4
-	VMULPS      Y5, Y2, Y5
+	VANDPS      c7fffffff<>+0(SB), Y0, Y0
+	VANDPS      c7fffffff<>+0(SB), Y1, Y1
+	VANDPS      c7fffffff<>+0(SB), Y2, Y2
+	VMINPS      c41544cc0<>+0(SB), Y0, Y0
+	VMINPS      c41544cc0<>+0(SB), Y1, Y1
+	VMINPS      c41544cc0<>+0(SB), Y2, Y2
+	VMULPS      cbf38aa3a<>+0(SB), Y0, Y3
+	VMULPS      cbf38aa3a<>+0(SB), Y1, Y4
+	VMULPS      cbf38aa3a<>+0(SB), Y2, Y5
 	VMULPS      Y0, Y3, Y3
 	VMULPS      Y1, Y4, Y4
 	VMULPS      Y2, Y5, Y5
@@ -2260,10 +2227,9 @@ rest3:
 	VFMADD213PS Y12, Y0, Y9
 	VFMADD213PS Y12, Y1, Y10
 	VFMADD213PS Y12, Y2, Y11
-	VMOVUPS     c4b400000<>+0(SB), Y2
-	VADDPS      Y2, Y3, Y0
-	VADDPS      Y2, Y4, Y1
-	VADDPS      Y2, Y5, Y2
+	VADDPS      c4b400000<>+0(SB), Y3, Y0
+	VADDPS      c4b400000<>+0(SB), Y4, Y1
+	VADDPS      c4b400000<>+0(SB), Y5, Y2
 	VMOVUPS     c4b400000<>+0(SB), Y12
 	VSUBPS      Y12, Y0, Y13
 	VSUBPS      Y13, Y3, Y3
@@ -2316,17 +2282,15 @@ rest3:
 	VCMPPS      $0x11, Y0, Y3, Y3
 	VCMPPS      $0x11, Y1, Y4, Y4
 	VCMPPS      $0x11, Y2, Y5, Y5
-	VMOVUPS     c80000000<>+0(SB), Y8
-	VANDPS      Y8, Y3, Y6
-	VANDPS      Y8, Y4, Y7
-	VANDPS      Y8, Y5, Y8
+	VANDPS      c80000000<>+0(SB), Y3, Y6
+	VANDPS      c80000000<>+0(SB), Y4, Y7
+	VANDPS      c80000000<>+0(SB), Y5, Y8
 	VXORPS      Y6, Y12, Y12
 	VXORPS      Y7, Y13, Y13
 	VXORPS      Y8, Y14, Y14
-	VMOVUPS     c3f800000<>+0(SB), Y6
-	VANDPS      Y6, Y3, Y3
-	VANDPS      Y6, Y4, Y4
-	VANDPS      Y6, Y5, Y5
+	VANDPS      c3f800000<>+0(SB), Y3, Y3
+	VANDPS      c3f800000<>+0(SB), Y4, Y4
+	VANDPS      c3f800000<>+0(SB), Y5, Y5
 	VADDPS      Y12, Y3, Y3
 	VADDPS      Y13, Y4, Y4
 	VADDPS      Y14, Y5, Y5
@@ -2469,22 +2433,18 @@ whole:
 	VMOVUPS     (CX), Y0
 	VMOVUPS     32(CX), Y1
 	VMOVUPS     64(CX), Y2
-	VMOVUPS     cc01d265f<>+0(SB), Y5
-	VMULPS      Y5, Y0, Y3
-	VMULPS      Y5, Y1, Y4
-	VMULPS      Y5, Y2, Y5
-	VMOVUPS     cc2fe0000<>+0(SB), Y6
-	VMAXPS      Y6, Y3, Y3
-	VMAXPS      Y6, Y4, Y4
-	VMAXPS      Y6, Y5, Y5
-	VMOVUPS     c43000000<>+0(SB), Y6
-	VMINPS      Y6, Y3, Y3
-	VMINPS      Y6, Y4, Y4
-	VMINPS      Y6, Y5, Y5
-	VMOVUPS     c4b400000<>+0(SB), Y8
-	VADDPS      Y8, Y3, Y6
-	VADDPS      Y8, Y4, Y7
-	VADDPS      Y8, Y5, Y8
+	VMULPS      cc01d265f<>+0(SB), Y0, Y3
+	VMULPS      cc01d265f<>+0(SB), Y1, Y4
+	VMULPS      cc01d265f<>+0(SB), Y2, Y5
+	VMAXPS      cc2fe0000<>+0(SB), Y3, Y3
+	VMAXPS      cc2fe0000<>+0(SB), Y4, Y4
+	VMAXPS      cc2fe0000<>+0(SB), Y5, Y5
+	VMINPS      c43000000<>+0(SB), Y3, Y3
+	VMINPS      c43000000<>+0(SB), Y4, Y4
+	VMINPS      c43000000<>+0(SB), Y5, Y5
+	VADDPS      c4b400000<>+0(SB), Y3, Y6
+	VADDPS      c4b400000<>+0(SB), Y4, Y7
+	VADDPS      c4b400000<>+0(SB), Y5, Y8
 	VMOVUPS     c4b400000<>+0(SB), Y9
 	VSUBPS      Y9, Y6, Y10
 	VSUBPS      Y10, Y3, Y3
@@ -2521,10 +2481,9 @@ whole:
 	VPADDD      Y6, Y9, Y9
 	VPADDD      Y7, Y10, Y10
 	VPADDD      Y8, Y11, Y11
-	VMOVUPS     c3f800000<>+0(SB), Y3
-	VADDPS      Y3, Y9, Y9
-	VADDPS      Y3, Y10, Y10
-	VADDPS      Y3, Y11, Y11
+	VADDPS      c3f800000<>+0(SB), Y9, Y9
+	VADDPS      c3f800000<>+0(SB), Y10, Y10
+	VADDPS      c3f800000<>+0(SB), Y11, Y11
 	VDIVPS      Y9, Y0, Y9
 	VDIVPS      Y10, Y1, Y10
 	VDIVPS      Y11, Y2, Y11
@@ -2603,18 +2562,14 @@ rest2:
 	VMOVUPS     (CX), Y0
 	VMOVUPS     (BX), Y1
 	VMASKMOVPS  32(CX), Y1, Y1
-	VMOVUPS     cc01d265f<>+0(SB), Y3
-	VMULPS      Y3, Y0, Y2
-	VMULPS      Y3, Y1, Y3
-	VMOVUPS     cc2fe0000<>+0(SB), Y4
-	VMAXPS      Y4, Y2, Y2
-	VMAXPS      Y4, Y3, Y3
-	VMOVUPS     c43000000<>+0(SB), Y4
-	VMINPS      Y4, Y2, Y2
-	VMINPS      Y4, Y3, Y3
-	VMOVUPS     c4b400000<>+0(SB), Y5
-	VADDPS      Y5, Y2, Y4
-	VADDPS      Y5, Y3, Y5
+	VMULPS      cc01d265f<>+0(SB), Y0, Y2
+	VMULPS      cc01d265f<>+0(SB), Y1, Y3
+	VMAXPS      cc2fe0000<>+0(SB), Y2, Y2
+	VMAXPS      cc2fe0000<>+0(SB), Y3, Y3
+	VMINPS      c43000000<>+0(SB), Y2, Y2
+	VMINPS      c43000000<>+0(SB), Y3, Y3
+	VADDPS      c4b400000<>+0(SB), Y2, Y4
+	VADDPS      c4b400000<>+0(SB), Y3, Y5
 	VMOVUPS     c4b400000<>+0(SB), Y6
 	VSUBPS      Y6, Y4, Y7
 	VSUBPS      Y7, Y2, Y2
@@ -2641,9 +2596,8 @@ rest2:
 	VPSLLD      $0x17, Y5, Y5
 	VPADDD      Y4, Y6, Y6
 	VPADDD      Y5, Y7, Y7
-	VMOVUPS     c3f800000<>+0(SB), Y2
-	VADDPS      Y2, Y6, Y6
-	VADDPS      Y2, Y7, Y7
+	VADDPS      c3f800000<>+0(SB), Y6, Y6
+	VADDPS      c3f800000<>+0(SB), Y7, Y7
 	VDIVPS      Y6, Y0, Y6
 	VDIVPS      Y7, Y1, Y7
 	VMOVUPS     Y6, (AX)
@@ -2685,22 +2639,18 @@ rest3:
 	VMOVUPS     32(CX), Y1
 	VMOVUPS     (BX), Y2
 	VMASKMOVPS  64(CX), Y2, Y2
-	VMOVUPS     cc01d265f<>+0(SB), Y5
-	VMULPS      Y5, Y0, Y3
-	VMULPS      Y5, Y1, Y4
-	VMULPS      Y5, Y2, Y5
-	VMOVUPS     cc2fe0000<>+0(SB), Y6
-	VMAXPS      Y6, Y3, Y3
-	VMAXPS      Y6, Y4, Y4
-	VMAXPS      Y6, Y5, Y5
-	VMOVUPS     c43000000<>+0(SB), Y6
-	VMINPS      Y6, Y3, Y3
-	VMINPS      Y6, Y4, Y4
-	VMINPS      Y6, Y5, Y5
-	VMOVUPS     c4b400000<>+0(SB), Y8
-	VADDPS      Y8, Y3, Y6
-	VADDPS      Y8, Y4, Y7
-	VADDPS      Y8, Y5, Y8
+	VMULPS      cc01d265f<>+0(SB), Y0, Y3
+	VMULPS      cc01d265f<>+0(SB), Y1, Y4
+	VMULPS      cc01d265f<>+0(SB), Y2, Y5
+	VMAXPS      cc2fe0000<>+0(SB), Y3, Y3
+	VMAXPS      cc2fe0000<>+0(SB), Y4, Y4
+	VMAXPS      cc2fe0000<>+0(SB), Y5, Y5
+	VMINPS      c43000000<>+0(SB), Y3, Y3
+	VMINPS      c43000000<>+0(SB), Y4, Y4
+	VMINPS      c43000000<>+0(SB), Y5, Y5
+	VADDPS      c4b400000<>+0(SB), Y3, Y6
+	VADDPS      c4b400000<>+0(SB), Y4, Y7
+	VADDPS      c4b400000<>+0(SB), Y5, Y8
 	VMOVUPS     c4b400000<>+0(SB), Y9
 	VSUBPS      Y9, Y6, Y10
 	VSUBPS      Y10, Y3, Y3
@@ -2737,10 +2687,9 @@ rest3:
 	VPADDD      Y6, Y9, Y9
 	VPADDD      Y7, Y10, Y10
 	VPADDD      Y8, Y11, Y11
-	VMOVUPS     c3f800000<>+0(SB), Y3
-	VADDPS      Y3, Y9, Y9
-	VADDPS      Y3, Y10, Y10
-	VADDPS      Y3, Y11, Y11
+	VADDPS      c3f800000<>+0(SB), Y9, Y9
+	VADDPS      c3f800000<>+0(SB), Y10, Y10
+	VADDPS      c3f800000<>+0(SB), Y11, Y11
 	VDIVPS      Y9, Y0, Y9
 	VDIVPS      Y10, Y1, Y10
 	VDIVPS      Y11, Y2, Y11
@@ -2821,29 +2770,24 @@ whole:
 	VMOVUPS     (DX), Y0
 	VMOVUPS     32(DX), Y1
 	VMOVUPS     64(DX), Y2
-	VMOVUPS     cc2480000<>+0(SB), Y3
-	VMAXPS      Y3, Y0, Y0
-	VMAXPS      Y3, Y1, Y1
-	VMAXPS      Y3, Y2, Y2
-	VMOVUPS     c42480000<>+0(SB), Y3
-	VMINPS      Y3, Y0, Y0
-	VMINPS      Y3, Y1, Y1
-	VMINPS      Y3, Y2, Y2
-	VMOVUPS     cc01d265f<>+0(SB), Y5
-	VMULPS      Y5, Y0, Y3
-	VMULPS      Y5, Y1, Y4
-	VMULPS      Y5, Y2, Y5
-	VMOVUPS     c3fd9db23<>+0(SB), Y6
-	VMULPS      Y6, Y0, Y0
-	VMULPS      Y6, Y1, Y1
-	VMULPS      Y6, Y2, Y2
+	VMAXPS      cc2480000<>+0(SB), Y0, Y0
+	VMAXPS      cc2480000<>+0(SB), Y1, Y1
+	VMAXPS      cc2480000<>+0(SB), Y2, Y2
+	VMINPS      c42480000<>+0(SB), Y0, Y0
+	VMINPS      c42480000<>+0(SB), Y1, Y1
+	VMINPS      c42480000<>+0(SB), Y2, Y2
+	VMULPS      cc01d265f<>+0(SB), Y0, Y3
+	VMULPS      cc01d265f<>+0(SB), Y1, Y4
+	VMULPS      cc01d265f<>+0(SB), Y2, Y5
+	VMULPS      c3fd9db23<>+0(SB), Y0, Y0
+	VMULPS      c3fd9db23<>+0(SB), Y1, Y1
+	VMULPS      c3fd9db23<>+0(SB), Y2, Y2
 	VMOVUPS     (DX), Y6
 	VMOVUPS     32(DX), Y7
 	VMOVUPS     64(DX), Y8
-	VMOVUPS     c4b400000<>+0(SB), Y11
-	VADDPS      Y11, Y3, Y9
-	VADDPS      Y11, Y4, Y10
-	VADDPS      Y11, Y5, Y11
+	VADDPS      c4b400000<>+0(SB), Y3, Y9
+	VADDPS      c4b400000<>+0(SB), Y4, Y10
+	VADDPS      c4b400000<>+0(SB), Y5, Y11
 	VMOVUPS     c4b400000<>+0(SB), Y12
 	VSUBPS      Y12, Y9, Y13
 	VSUBPS      Y13, Y3, Y3
@@ -2883,10 +2827,9 @@ whole:
 	VMOVUPS     c3f800000<>+0(SB), Y9
 	VMOVUPS     c3f800000<>+0(SB), Y10
 	VMOVUPS     c3f800000<>+0(SB), Y11
-	VMOVUPS     c3f800000<>+0(SB), Y5
-	VADDPS      Y5, Y12, Y3
-	VADDPS      Y5, Y13, Y4
-	VADDPS      Y5, Y14, Y5
+	VADDPS      c3f800000<>+0(SB), Y12, Y3
+	VADDPS      c3f800000<>+0(SB), Y13, Y4
+	VADDPS      c3f800000<>+0(SB), Y14, Y5
 	VDIVPS      Y3, Y9, Y9
 	VDIVPS      Y4, Y10, Y10
 	VDIVPS      Y5, Y11, Y11
@@ -2999,24 +2942,19 @@ rest2:
 	VMOVUPS     (DX), Y0
 	VMOVUPS     (SI), Y1
 	VMASKMOVPS  32(DX), Y1, Y1
-	VMOVUPS     cc2480000<>+0(SB), Y2
-	VMAXPS      Y2, Y0, Y0
-	VMAXPS      Y2, Y1, Y1
-	VMOVUPS     c42480000<>+0(SB), Y2
-	VMINPS      Y2, Y0, Y0
-	VMINPS      Y2, Y1, Y1
-	VMOVUPS     cc01d265f<>+0(SB), Y3
-	VMULPS      Y3, Y0, Y2
-	VMULPS      Y3, Y1, Y3
-	VMOVUPS     c3fd9db23<>+0(SB), Y4
-	VMULPS      Y4, Y0, Y0
-	VMULPS      Y4, Y1, Y1
+	VMAXPS      cc2480000<>+0(SB), Y0, Y0
+	VMAXPS      cc2480000<>+0(SB), Y1, Y1
+	VMINPS      c42480000<>+0(SB), Y0, Y0
+	VMINPS      c42480000<>+0(SB), Y1, Y1
+	VMULPS      cc01d265f<>+0(SB), Y0, Y2
+	VMULPS      cc01d265f<>+0(SB), Y1, Y3
+	VMULPS      c3fd9db23<>+0(SB), Y0, Y0
+	VMULPS      c3fd9db23<>+0(SB), Y1, Y1
 	VMOVUPS     (DX), Y4
 	VMOVUPS     (SI), Y5
 	VMASKMOVPS  32(DX), Y5, Y5
-	VMOVUPS     c4b400000<>+0(SB), Y7
-	VADDPS      Y7, Y2, Y6
-	VADDPS      Y7, Y3, Y7
+	VADDPS      c4b400000<>+0(SB), Y2, Y6
+	VADDPS      c4b400000<>+0(SB), Y3, Y7
 	VMOVUPS     c4b400000<>+0(SB), Y8
 	VSUBPS      Y8, Y6, Y9
 	VSUBPS      Y9, Y2, Y2
@@ -3045,9 +2983,8 @@ rest2:
 	VPADDD      Y7, Y9, Y9
 	VMOVUPS     c3f800000<>+0(SB), Y6
 	VMOVUPS     c3f800000<>+0(SB), Y7
-	VMOVUPS     c3f800000<>+0(SB), Y3
-	VADDPS      Y3, Y8, Y2
-	VADDPS      Y3, Y9, Y3
+	VADDPS      c3f800000<>+0(SB), Y8, Y2
+	VADDPS      c3f800000<>+0(SB), Y9, Y3
 	VDIVPS      Y2, Y6, Y6
 	VDIVPS      Y3, Y7, Y7
 	VMULPS      Y6, Y8, Y8
@@ -3104,30 +3041,25 @@ rest3:
 	VMOVUPS     32(DX), Y1
 	VMOVUPS     (SI), Y2
 	VMASKMOVPS  64(DX), Y2, Y2
-	VMOVUPS     cc2480000<>+0(SB), Y3
-	VMAXPS      Y3, Y0, Y0
-	VMAXPS      Y3, Y1, Y1
-	VMAXPS      Y3, Y2, Y2
-	VMOVUPS     c42480000<>+0(SB), Y3
-	VMINPS      Y3, Y0, Y0
-	VMINPS      Y3, Y1, Y1
-	VMINPS      Y3, Y2, Y2
-	VMOVUPS     cc01d265f<>+0(SB), Y5
-	VMULPS      Y5, Y0, Y3
-	VMULPS      Y5, Y1, Y4
-	VMULPS      Y5, Y2, Y5
-	VMOVUPS     c3fd9db23<>+0(SB), Y6
-	VMULPS      Y6, Y0, Y0
-	VMULPS      Y6, Y1, Y1
-	VMULPS      Y6, Y2, Y2
+	VMAXPS      cc2480000<>+0(SB), Y0, Y0
+	VMAXPS      cc2480000<>+0(SB), Y1, Y1
+	VMAXPS      cc2480000<>+0(SB), Y2, Y2
+	VMINPS      c42480000<>+0(SB), Y0, Y0
+	VMINPS      c42480000<>+0(SB), Y1, Y1
+	VMINPS      c42480000<>+0(SB), Y2, Y2
+	VMULPS      cc01d265f<>+0(SB), Y0, Y3
+	VMULPS      cc01d265f<>+0(SB), Y1, Y4
+	VMULPS      cc01d265f<>+0(SB), Y2, Y5
+	VMULPS      c3fd9db23<>+0(SB), Y0, Y0
+	VMULPS      c3fd9db23<>+0(SB), Y1, Y1
+	VMULPS      c3fd9db23<>+0(SB), Y2, Y2
 	VMOVUPS     (DX), Y6
 	VMOVUPS     32(DX), Y7
 	VMOVUPS     (SI), Y8
 	VMASKMOVPS  64(DX), Y8, Y8
-	VMOVUPS     c4b400000<>+0(SB), Y11
-	VADDPS      Y11, Y3, Y9
-	VADDPS      Y11, Y4, Y10
-	VADDPS      Y11, Y5, Y11
+	VADDPS      c4b400000<>+0(SB), Y3, Y9
+	VADDPS      c4b400000<>+0(SB), Y4, Y10
+	VADDPS      c4b400000<>+0(SB), Y5, Y11
 	VMOVUPS     c4b400000<>+0(SB), Y12
 	VSUBPS      Y12, Y9, Y13
 	VSUBPS      Y13, Y3, Y3
@@ -3167,10 +3099,9 @@ rest3:
 	VMOVUPS     c3f800000<>+0(SB), Y9
 	VMOVUPS     c3f800000<>+0(SB), Y10
 	VMOVUPS     c3f800000<>+0(SB), Y11
-	VMOVUPS     c3f800000<>+0(SB), Y5
-	VADDPS      Y5, Y12, Y3
-	VADDPS      Y5, Y13, Y4
-	VADDPS      Y5, Y14, Y5
+	VADDPS      c3f800000<>+0(SB), Y12, Y3
+	VADDPS      c3f800000<>+0(SB), Y13, Y4
+	VADDPS      c3f800000<>+0(SB), Y14, Y5
 	VDIVPS      Y3, Y9, Y9
 	VDIVPS      Y4, Y10, Y10
 	VDIVPS      Y5, Y11, Y11
@@ -3285,18 +3216,15 @@ whole:
 	VMULPS      Y0, Y6, Y6
 	VMULPS      Y1, Y7, Y7
 	VMULPS      Y2, Y8, Y8
-	VMOVUPS     cc2fe0000<>+0(SB), Y3
-	VMAXPS      Y3, Y6, Y6
-	VMAXPS      Y3, Y7, Y7
-	VMAXPS      Y3, Y8, Y8
-	VMOVUPS     c43000000<>+0(SB), Y3
-	VMINPS      Y3, Y6, Y6
-	VMINPS      Y3, Y7, Y7
-	VMINPS      Y3, Y8, Y8
-	VMOVUPS     c4b400000<>+0(SB), Y5
-	VADDPS      Y5, Y6, Y3
-	VADDPS      Y5, Y7, Y4
-	VADDPS      Y5, Y8, Y5
+	VMAXPS      cc2fe0000<>+0(SB), Y6, Y6
+	VMAXPS      cc2fe0000<>+0(SB), Y7, Y7
+	VMAXPS      cc2fe0000<>+0(SB), Y8, Y8
+	VMINPS      c43000000<>+0(SB), Y6, Y6
+	VMINPS      c43000000<>+0(SB), Y7, Y7
+	VMINPS      c43000000<>+0(SB), Y8, Y8
+	VADDPS      c4b400000<>+0(SB), Y6, Y3
+	VADDPS      c4b400000<>+0(SB), Y7, Y4
+	VADDPS      c4b400000<>+0(SB), Y8, Y5
 	VMOVUPS     c4b400000<>+0(SB), Y9
 	VSUBPS      Y9, Y3, Y10
 	VSUBPS      Y10, Y6, Y6
@@ -3333,10 +3261,9 @@ whole:
 	VPADDD      Y3, Y9, Y9
 	VPADDD      Y4, Y10, Y10
 	VPADDD      Y5, Y11, Y11
-	VMOVUPS     c3f800000<>+0(SB), Y3
-	VADDPS      Y3, Y9, Y9
-	VADDPS      Y3, Y10, Y10
-	VADDPS      Y3, Y11, Y11
+	VADDPS      c3f800000<>+0(SB), Y9, Y9
+	VADDPS      c3f800000<>+0(SB), Y10, Y10
+	VADDPS      c3f800000<>+0(SB), Y11, Y11
 	VDIVPS      Y9, Y0, Y9
 	VDIVPS      Y10, Y1, Y10
 	VDIVPS      Y11, Y2, Y11
@@ -3427,15 +3354,12 @@ rest2:
 	VFMADD213PS Y6, Y3, Y5
 	VMULPS      Y0, Y4, Y4
 	VMULPS      Y1, Y5, Y5
-	VMOVUPS     cc2fe0000<>+0(SB), Y2
-	VMAXPS      Y2, Y4, Y4
-	VMAXPS      Y2, Y5, Y5
-	VMOVUPS     c43000000<>+0(SB), Y2
-	VMINPS      Y2, Y4, Y4
-	VMINPS      Y2, Y5, Y5
-	VMOVUPS     c4b400000<>+0(SB), Y3
-	VADDPS      Y3, Y4, Y2
-	VADDPS      Y3, Y5, Y3
+	VMAXPS      cc2fe0000<>+0(SB), Y4, Y4
+	VMAXPS      cc2fe0000<>+0(SB), Y5, Y5
+	VMINPS      c43000000<>+0(SB), Y4, Y4
+	VMINPS      c43000000<>+0(SB), Y5, Y5
+	VADDPS      c4b400000<>+0(SB), Y4, Y2
+	VADDPS      c4b400000<>+0(SB), Y5, Y3
 	VMOVUPS     c4b400000<>+0(SB), Y6
 	VSUBPS      Y6, Y2, Y7
 	VSUBPS      Y7, Y4, Y4
@@ -3462,9 +3386,8 @@ rest2:
 	VPSLLD      $0x17, Y3, Y3
 	VPADDD      Y2, Y6, Y6
 	VPADDD      Y3, Y7, Y7
-	VMOVUPS     c3f800000<>+0(SB), Y2
-	VADDPS      Y2, Y6, Y6
-	VADDPS      Y2, Y7, Y7
+	VADDPS      c3f800000<>+0(SB), Y6, Y6
+	VADDPS      c3f800000<>+0(SB), Y7, Y7
 	VDIVPS      Y6, Y0, Y6
 	VDIVPS      Y7, Y1, Y7
 	VMOVUPS     Y6, (AX)
@@ -3519,18 +3442,15 @@ rest3:
 	VMULPS      Y0, Y6, Y6
 	VMULPS      Y1, Y7, Y7
 	VMULPS      Y2, Y8, Y8
-	VMOVUPS     cc2fe0000<>+0(SB), Y3
-	VMAXPS      Y3, Y6, Y6
-	VMAXPS      Y3, Y7, Y7
-	VMAXPS      Y3, Y8, Y8
-	VMOVUPS     c43000000<>+0(SB), Y3
-	VMINPS      Y3, Y6, Y6
-	VMINPS      Y3, Y7, Y7
-	VMINPS      Y3, Y8, Y8
-	VMOVUPS     c4b400000<>+0(SB), Y5
-	VADDPS      Y5, Y6, Y3
-	VADDPS      Y5, Y7, Y4
-	VADDPS      Y5, Y8, Y5
+	VMAXPS      cc2fe0000<>+0(SB), Y6, Y6
+	VMAXPS      cc2fe0000<>+0(SB), Y7, Y7
+	VMAXPS      cc2fe0000<>+0(SB), Y8, Y8
+	VMINPS      c43000000<>+0(SB), Y6, Y6
+	VMINPS      c43000000<>+0(SB), Y7, Y7
+	VMINPS      c43000000<>+0(SB), Y8, Y8
+	VADDPS      c4b400000<>+0(SB), Y6, Y3
+	VADDPS      c4b400000<>+0(SB), Y7, Y4
+	VADDPS      c4b400000<>+0(SB), Y8, Y5
 	VMOVUPS     c4b400000<>+0(SB), Y9
 	VSUBPS      Y9, Y3, Y10
 	VSUBPS      Y10, Y6, Y6
@@ -3567,10 +3487,9 @@ rest3:
 	VPADDD      Y3, Y9, Y9
 	VPADDD      Y4, Y10, Y10
 	VPADDD      Y5, Y11, Y11
-	VMOVUPS     c3f800000<>+0(SB), Y3
-	VADDPS      Y3, Y9, Y9
-	VADDPS      Y3, Y10, Y10
-	VADDPS      Y3, Y11, Y11
+	VADDPS      c3f800000<>+0(SB), Y9, Y9
+	VADDPS      c3f800000<>+0(SB), Y10, Y10
+	VADDPS      c3f800000<>+0(SB), Y11, Y11
 	VDIVPS      Y9, Y0, Y9
 	VDIVPS      Y10, Y1, Y10
 	VDIVPS      Y11, Y2, Y11
@@ -3641,14 +3560,12 @@ whole:
 	VMOVUPS     (DX), Y0
 	VMOVUPS     32(DX), Y1
 	VMOVUPS     64(DX), Y2
-	VMOVUPS     cc11e6666<>+0(SB), Y3
-	VMAXPS      Y3, Y0, Y0
-	VMAXPS      Y3, Y1, Y1
-	VMAXPS      Y3, Y2, Y2
-	VMOVUPS     c411e6666<>+0(SB), Y3
-	VMINPS      Y3, Y0, Y0
-	VMINPS      Y3, Y1, Y1
-	VMINPS      Y3, Y2, Y2
+	VMAXPS      cc11e6666<>+0(SB), Y0, Y0
+	VMAXPS      cc11e6666<>+0(SB), Y1, Y1
+	VMAXPS      cc11e6666<>+0(SB), Y2, Y2
+	VMINPS      c411e6666<>+0(SB), Y0, Y0
+	VMINPS      c411e6666<>+0(SB), Y1, Y1
+	VMINPS      c411e6666<>+0(SB), Y2, Y2
 	VMULPS      Y0, Y0, Y3
 	VMULPS      Y1, Y1, Y4
 	VMULPS      Y2, Y2, Y5
@@ -3675,10 +3592,9 @@ whole:
 	VMOVUPS     (DX), Y0
 	VMOVUPS     32(DX), Y1
 	VMOVUPS     64(DX), Y2
-	VMOVUPS     c4b400000<>+0(SB), Y5
-	VADDPS      Y5, Y6, Y3
-	VADDPS      Y5, Y7, Y4
-	VADDPS      Y5, Y8, Y5
+	VADDPS      c4b400000<>+0(SB), Y6, Y3
+	VADDPS      c4b400000<>+0(SB), Y7, Y4
+	VADDPS      c4b400000<>+0(SB), Y8, Y5
 	VMOVUPS     c4b400000<>+0(SB), Y12
 	VSUBPS      Y12, Y3, Y13
 	VSUBPS      Y13, Y6, Y6
@@ -3718,10 +3634,9 @@ whole:
 	VMOVUPS     c3f800000<>+0(SB), Y6
 	VMOVUPS     c3f800000<>+0(SB), Y7
 	VMOVUPS     c3f800000<>+0(SB), Y8
-	VMOVUPS     c3f800000<>+0(SB), Y5
-	VADDPS      Y5, Y12, Y3
-	VADDPS      Y5, Y13, Y4
-	VADDPS      Y5, Y14, Y5
+	VADDPS      c3f800000<>+0(SB), Y12, Y3
+	VADDPS      c3f800000<>+0(SB), Y13, Y4
+	VADDPS      c3f800000<>+0(SB), Y14, Y5
 	VDIVPS      Y3, Y6, Y6
 	VDIVPS      Y4, Y7, Y7
 	VDIVPS      Y5, Y8, Y8
@@ -3839,12 +3754,10 @@ rest2:
 	VMOVUPS     (DX), Y0
 	VMOVUPS     (SI), Y1
 	VMASKMOVPS  32(DX), Y1, Y1
-	VMOVUPS     cc11e6666<>+0(SB), Y2
-	VMAXPS      Y2, Y0, Y0
-	VMAXPS      Y2, Y1, Y1
-	VMOVUPS     c411e6666<>+0(SB), Y2
-	VMINPS      Y2, Y0, Y0
-	VMINPS      Y2, Y1, Y1
+	VMAXPS      cc11e6666<>+0(SB), Y0, Y0
+	VMAXPS      cc11e6666<>+0(SB), Y1, Y1
+	VMINPS      c411e6666<>+0(SB), Y0, Y0
+	VMINPS      c411e6666<>+0(SB), Y1, Y1
 	VMULPS      Y0, Y0, Y2
 	VMULPS      Y1, Y1, Y3
 	VMOVUPS     cbdd2d3e8<>+0(SB), Y4
@@ -3864,9 +3777,8 @@ rest2:
 	VMOVUPS     (DX), Y0
 	VMOVUPS     (SI), Y1
 	VMASKMOVPS  32(DX), Y1, Y1
-	VMOVUPS     c4b400000<>+0(SB), Y3
-	VADDPS      Y3, Y4, Y2
-	VADDPS      Y3, Y5, Y3
+	VADDPS      c4b400000<>+0(SB), Y4, Y2
+	VADDPS      c4b400000<>+0(SB), Y5, Y3
 	VMOVUPS     c4b400000<>+0(SB), Y8
 	VSUBPS      Y8, Y2, Y9
 	VSUBPS      Y9, Y4, Y4
@@ -3895,9 +3807,8 @@ rest2:
 	VPADDD      Y3, Y9, Y9
 	VMOVUPS     c3f800000<>+0(SB), Y4
 	VMOVUPS     c3f800000<>+0(SB), Y5
-	VMOVUPS     c3f800000<>+0(SB), Y3
-	VADDPS      Y3, Y8, Y2
-	VADDPS      Y3, Y9, Y3
+	VADDPS      c3f800000<>+0(SB), Y8, Y2
+	VADDPS      c3f800000<>+0(SB), Y9, Y3
 	VDIVPS      Y2, Y4, Y4
 	VDIVPS      Y3, Y5, Y5
 	VMULPS      Y4, Y8, Y8
@@ -3954,14 +3865,12 @@ rest3:
 	VMOVUPS     32(DX), Y1
 	VMOVUPS     (SI), Y2
 	VMASKMOVPS  64(DX), Y2, Y2
-	VMOVUPS     cc11e6666<>+0(SB), Y3
-	VMAXPS      Y3, Y0, Y0
-	VMAXPS      Y3, Y1, Y1
-	VMAXPS      Y3, Y2, Y2
-	VMOVUPS     c411e6666<>+0(SB), Y3
-	VMINPS      Y3, Y0, Y0
-	VMINPS      Y3, Y1, Y1
-	VMINPS      Y3, Y2, Y2
+	VMAXPS      cc11e6666<>+0(SB), Y0, Y0
+	VMAXPS      cc11e6666<>+0(SB), Y1, Y1
+	VMAXPS      cc11e6666<>+0(SB), Y2, Y2
+	VMINPS      c411e6666<>+0(SB), Y0, Y0
+	VMINPS      c411e6666<>+0(SB), Y1, Y1
+	VMINPS      c411e6666<>+0(SB), Y2, Y2
 	VMULPS      Y0, Y0, Y3
 	VMULPS      Y1, Y1, Y4
 	VMULPS      Y2, Y2, Y5
@@ -3989,10 +3898,9 @@ rest3:
 	VMOVUPS     32(DX), Y1
 	VMOVUPS     (SI), Y2
 	VMASKMOVPS  64(DX), Y2, Y2
-	VMOVUPS     c4b400000<>+0(SB), Y5
-	VADDPS      Y5, Y6, Y3
-	VADDPS      Y5, Y7, Y4
-	VADDPS      Y5, Y8, Y5
+	VADDPS      c4b400000<>+0(SB), Y6, Y3
+	VADDPS      c4b400000<>+0(SB), Y7, Y4
+	VADDPS      c4b400000<>+0(SB), Y8, Y5
 	VMOVUPS     c4b400000<>+0(SB), Y12
 	VSUBPS      Y12, Y3, Y13
 	VSUBPS      Y13, Y6, Y6
@@ -4032,10 +3940,9 @@ rest3:
 	VMOVUPS     c3f800000<>+0(SB), Y6
 	VMOVUPS     c3f800000<>+0(SB), Y7
 	VMOVUPS     c3f800000<>+0(SB), Y8
-	VMOVUPS     c3f800000<>+0(SB), Y5
-	VADDPS      Y5, Y12, Y3
-	VADDPS      Y5, Y13, Y4
-	VADDPS      Y5, Y14, Y5
+	VADDPS      c3f800000<>+0(SB), Y12, Y3
+	VADDPS      c3f800000<>+0(SB), Y13, Y4
+	VADDPS      c3f800000<>+0(SB), Y14, Y5
 	VDIVPS      Y3, Y6, Y6
 	VDIVPS      Y4, Y7, Y7
 	VDIVPS      Y5, Y8, Y8
@@ -4742,19 +4649,16 @@ whole:
 	VMULPS       Y0, Y5, Y5
 	VSUBPS       Y1, Y4, Y4
 	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      c3fb8aa3b<>+0(SB), Y7
-	VMULPS       Y7, Y4, Y6
-	VMULPS       Y7, Y5, Y7
+	VMULPS       c3fb8aa3b<>+0(SB), Y4, Y6
+	VMULPS       c3fb8aa3b<>+0(SB), Y5, Y7
 	VROUNDPS     $0x08, Y6, Y6
 	VROUNDPS     $0x08, Y7, Y7
 	VMOVAPS      Y4, Y8
 	VMOVAPS      Y5, Y9
-	VMOVUPS      c3f317218<>+0(SB), Y10
-	VFNMADD231PS Y10, Y6, Y8
-	VFNMADD231PS Y10, Y7, Y9
-	VMOVUPS      cb102e308<>+0(SB), Y10
-	VFNMADD231PS Y10, Y6, Y8
-	VFNMADD231PS Y10, Y7, Y9
+	VFNMADD231PS c3f317218<>+0(SB), Y6, Y8
+	VFNMADD231PS c3f317218<>+0(SB), Y7, Y9
+	VFNMADD231PS cb102e308<>+0(SB), Y6, Y8
+	VFNMADD231PS cb102e308<>+0(SB), Y7, Y9
 	VMULPS       Y8, Y8, Y10
 	VMULPS       Y9, Y9, Y11
 	VMOVUPS      c3c091c2b<>+0(SB), Y13
@@ -4772,9 +4676,8 @@ whole:
 	VMOVUPS      c3efffffe<>+0(SB), Y15
 	VFMADD231PS  Y12, Y9, Y15
 	VFMADD213PS  Y15, Y11, Y14
-	VMOVUPS      c3f800000<>+0(SB), Y12
-	VADDPS       Y12, Y8, Y8
-	VADDPS       Y12, Y9, Y9
+	VADDPS       c3f800000<>+0(SB), Y8, Y8
+	VADDPS       c3f800000<>+0(SB), Y9, Y9
 	VFMADD213PS  Y8, Y10, Y13
 	VFMADD213PS  Y9, Y11, Y14
 	VCVTPS2DQ    Y6, Y6
@@ -4881,19 +4784,16 @@ rest2:
 	VMULPS       Y0, Y5, Y5
 	VSUBPS       Y1, Y4, Y4
 	VSUBPS       Y1, Y5, Y5
-	VMOVUPS      c3fb8aa3b<>+0(SB), Y1
-	VMULPS       Y1, Y4, Y0
-	VMULPS       Y1, Y5, Y1
+	VMULPS       c3fb8aa3b<>+0(SB), Y4, Y0
+	VMULPS       c3fb8aa3b<>+0(SB), Y5, Y1
 	VROUNDPS     $0x08, Y0, Y0
 	VROUNDPS     $0x08, Y1, Y1
 	VMOVAPS      Y4, Y6
 	VMOVAPS      Y5, Y7
-	VMOVUPS      c3f317218<>+0(SB), Y8
-	VFNMADD231PS Y8, Y0, Y6
-	VFNMADD231PS Y8, Y1, Y7
-	VMOVUPS      cb102e308<>+0(SB), Y8
-	VFNMADD231PS Y8, Y0, Y6
-	VFNMADD231PS Y8, Y1, Y7
+	VFNMADD231PS c3f317218<>+0(SB), Y0, Y6
+	VFNMADD231PS c3f317218<>+0(SB), Y1, Y7
+	VFNMADD231PS cb102e308<>+0(SB), Y0, Y6
+	VFNMADD231PS cb102e308<>+0(SB), Y1, Y7
 	VMULPS       Y6, Y6, Y8
 	VMULPS       Y7, Y7, Y9
 	VMOVUPS      c3c091c2b<>+0(SB), Y11
@@ -4911,9 +4811,8 @@ rest2:
 	VMOVUPS      c3efffffe<>+0(SB), Y13
 	VFMADD231PS  Y10, Y7, Y13
 	VFMADD213PS  Y13, Y9, Y12
-	VMOVUPS      c3f800000<>+0(SB), Y10
-	VADDPS       Y10, Y6, Y6
-	VADDPS       Y10, Y7, Y7
+	VADDPS       c3f800000<>+0(SB), Y6, Y6
+	VADDPS       c3f800000<>+0(SB), Y7, Y7
 	VFMADD213PS  Y6, Y8, Y11
 	VFMADD213PS  Y7, Y9, Y12
 	VCVTPS2DQ    Y0, Y0
@@ -6610,19 +6509,16 @@ TEXT ·expAVX2(SB), NOSPLIT, $0-24
 whole:
 	VMOVUPS      (CX), Y0
 	VMOVUPS      32(CX), Y1
-	VMOVUPS      c3fb8aa3b<>+0(SB), Y3
-	VMULPS       Y3, Y0, Y2
-	VMULPS       Y3, Y1, Y3
+	VMULPS       c3fb8aa3b<>+0(SB), Y0, Y2
+	VMULPS       c3fb8aa3b<>+0(SB), Y1, Y3
 	VROUNDPS     $0x08, Y2, Y2
 	VROUNDPS     $0x08, Y3, Y3
 	VMOVAPS      Y0, Y4
 	VMOVAPS      Y1, Y5
-	VMOVUPS      c3f317218<>+0(SB), Y6
-	VFNMADD231PS Y6, Y2, Y4
-	VFNMADD231PS Y6, Y3, Y5
-	VMOVUPS      cb102e308<>+0(SB), Y6
-	VFNMADD231PS Y6, Y2, Y4
-	VFNMADD231PS Y6, Y3, Y5
+	VFNMADD231PS c3f317218<>+0(SB), Y2, Y4
+	VFNMADD231PS c3f317218<>+0(SB), Y3, Y5
+	VFNMADD231PS cb102e308<>+0(SB), Y2, Y4
+	VFNMADD231PS cb102e308<>+0(SB), Y3, Y5
 	VMULPS       Y4, Y4, Y6
 	VMULPS       Y5, Y5, Y7
 	VMOVUPS      c3c091c2b<>+0(SB), Y9
@@ -6640,9 +6536,8 @@ whole:
 	VMOVUPS      c3efffffe<>+0(SB), Y11
 	VFMADD231PS  Y8, Y5, Y11
 	VFMADD213PS  Y11, Y7, Y10
-	VMOVUPS      c3f800000<>+0(SB), Y8
-	VADDPS       Y8, Y4, Y4
-	VADDPS       Y8, Y5, Y5
+	VADDPS       c3f800000<>+0(SB), Y4, Y4
+	VADDPS       c3f800000<>+0(SB), Y5, Y5
 	VFMADD213PS  Y4, Y6, Y9
 	VFMADD213PS  Y5, Y7, Y10
 	VCVTPS2DQ    Y2, Y2
@@ -6739,19 +6634,16 @@ rest2:
 	VMOVUPS      (CX), Y0
 	VMOVUPS      (BX), Y1
 	VMASKMOVPS   32(CX), Y1, Y1
-	VMOVUPS      c3fb8aa3b<>+0(SB), Y3
-	VMULPS       Y3, Y0, Y2
-	VMULPS       Y3, Y1, Y3
+	VMULPS       c3fb8aa3b<>+0(SB), Y0, Y2
+	VMULPS       c3fb8aa3b<>+0(SB), Y1, Y3
 	VROUNDPS     $0x08, Y2, Y2
 	VROUNDPS     $0x08, Y3, Y3
 	VMOVAPS      Y0, Y4
 	VMOVAPS      Y1, Y5
-	VMOVUPS      c3f317218<>+0(SB), Y6
-	VFNMADD231PS Y6, Y2, Y4
-	VFNMADD231PS Y6, Y3, Y5
-	VMOVUPS      cb102e308<>+0(SB), Y6
-	VFNMADD231PS Y6, Y2, Y4
-	VFNMADD231PS Y6, Y3, Y5
+	VFNMADD231PS c3f317218<>+0(SB), Y2, Y4
+	VFNMADD231PS c3f317218<>+0(SB), Y3, Y5
+	VFNMADD231PS cb102e308<>+0(SB), Y2, Y4
+	VFNMADD231PS cb102e308<>+0(SB), Y3, Y5
 	VMULPS       Y4, Y4, Y6
 	VMULPS       Y5, Y5, Y7
 	VMOVUPS      c3c091c2b<>+0(SB), Y9
@@ -6769,9 +6661,8 @@ rest2:
 	VMOVUPS      c3efffffe<>+0(SB), Y11
 	VFMADD231PS  Y8, Y5, Y11
 	VFMADD213PS  Y11, Y7, Y10
-	VMOVUPS      c3f800000<>+0(SB), Y8
-	VADDPS       Y8, Y4, Y4
-	VADDPS       Y8, Y5, Y5
+	VADDPS       c3f800000<>+0(SB), Y4, Y4
+	VADDPS       c3f800000<>+0(SB), Y5, Y5
 	VFMADD213PS  Y4, Y6, Y9
 	VFMADD213PS  Y5, Y7, Y10
 	VCVTPS2DQ    Y2, Y2
@@ -6853,18 +6744,14 @@ whole:
 	VMULPS      Y1, Y3, Y3
 	VFMADD213PS Y0, Y2, Y4
 	VFMADD213PS Y1, Y3, Y5
-	VMOVUPS     c7fffffff<>+0(SB), Y2
-	VANDPS      Y2, Y0, Y0
-	VANDPS      Y2, Y1, Y1
-	VMOVUPS     c41200000<>+0(SB), Y2
-	VMINPS      Y2, Y0, Y0
-	VMINPS      Y2, Y1, Y1
-	VMOVUPS     c4038aa3b<>+0(SB), Y2
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y2, Y1, Y1
-	VMOVUPS     c4b400000<>+0(SB), Y3
-	VADDPS      Y3, Y0, Y2
-	VADDPS      Y3, Y1, Y3
+	VANDPS      c7fffffff<>+0(SB), Y0, Y0
+	VANDPS      c7fffffff<>+0(SB), Y1, Y1
+	VMINPS      c41200000<>+0(SB), Y0, Y0
+	VMINPS      c41200000<>+0(SB), Y1, Y1
+	VMULPS      c4038aa3b<>+0(SB), Y0, Y0
+	VMULPS      c4038aa3b<>+0(SB), Y1, Y1
+	VADDPS      c4b400000<>+0(SB), Y0, Y2
+	VADDPS      c4b400000<>+0(SB), Y1, Y3
 	VMOVUPS     c4b400000<>+0(SB), Y6
 	VSUBPS      Y6, Y2, Y7
 	VSUBPS      Y7, Y0, Y0
@@ -6893,9 +6780,8 @@ whole:
 	VPADDD      Y3, Y7, Y7
 	VMOVUPS     c3f800000<>+0(SB), Y0
 	VMOVUPS     c3f800000<>+0(SB), Y1
-	VMOVUPS     c3f800000<>+0(SB), Y2
-	VADDPS      Y2, Y6, Y6
-	VADDPS      Y2, Y7, Y7
+	VADDPS      c3f800000<>+0(SB), Y6, Y6
+	VADDPS      c3f800000<>+0(SB), Y7, Y7
 	VMOVUPS     c40000000<>+0(SB), Y2
 	VMOVUPS     c40000000<>+0(SB), Y3
 	VDIVPS      Y6, Y2, Y6
@@ -6904,17 +6790,15 @@ whole:
 	VSUBPS      Y7, Y1, Y1
 	VMOVUPS     (CX), Y2
 	VMOVUPS     32(CX), Y3
-	VMOVUPS     c7fffffff<>+0(SB), Y7
-	VANDPS      Y7, Y2, Y6
-	VANDPS      Y7, Y3, Y7
+	VANDPS      c7fffffff<>+0(SB), Y2, Y6
+	VANDPS      c7fffffff<>+0(SB), Y3, Y7
 	VMOVUPS     c3f333333<>+0(SB), Y8
 	VCMPPS      $0x19, Y8, Y6, Y6
 	VBLENDVPS   Y6, Y4, Y0, Y0
 	VCMPPS      $0x19, Y8, Y7, Y7
 	VBLENDVPS   Y7, Y5, Y1, Y1
-	VMOVUPS     c80000000<>+0(SB), Y4
-	VANDPS      Y4, Y2, Y6
-	VANDPS      Y4, Y3, Y7
+	VANDPS      c80000000<>+0(SB), Y2, Y6
+	VANDPS      c80000000<>+0(SB), Y3, Y7
 	VORPS       Y6, Y0, Y0
 	VORPS       Y7, Y1, Y1
 	VMOVUPS     Y0, (AX)
@@ -7028,18 +6912,14 @@ rest2:
 	VMULPS      Y1, Y3, Y3
 	VFMADD213PS Y0, Y2, Y4
 	VFMADD213PS Y1, Y3, Y5
-	VMOVUPS     c7fffffff<>+0(SB), Y2
-	VANDPS      Y2, Y0, Y0
-	VANDPS      Y2, Y1, Y1
-	VMOVUPS     c41200000<>+0(SB), Y2
-	VMINPS      Y2, Y0, Y0
-	VMINPS      Y2, Y1, Y1
-	VMOVUPS     c4038aa3b<>+0(SB), Y2
-	VMULPS      Y2, Y0, Y0
-	VMULPS      Y2, Y1, Y1
-	VMOVUPS     c4b400000<>+0(SB), Y3
-	VADDPS      Y3, Y0, Y2
-	VADDPS      Y3, Y1, Y3
+	VANDPS      c7fffffff<>+0(SB), Y0, Y0
+	VANDPS      c7fffffff<>+0(SB), Y1, Y1
+	VMINPS      c41200000<>+0(SB), Y0, Y0
+	VMINPS      c41200000<>+0(SB), Y1, Y1
+	VMULPS      c4038aa3b<>+0(SB), Y0, Y0
+	VMULPS      c4038aa3b<>+0(SB), Y1, Y1
+	VADDPS      c4b400000<>+0(SB), Y0, Y2
+	VADDPS      c4b400000<>+0(SB), Y1, Y3
 	VMOVUPS     c4b400000<>+0(SB), Y6
 	VSUBPS      Y6, Y2, Y7
 	VSUBPS      Y7, Y0, Y0
@@ -7068,9 +6948,8 @@ rest2:
 	VPADDD      Y3, Y7, Y7
 	VMOVUPS     c3f800000<>+0(SB), Y0
 	VMOVUPS     c3f800000<>+0(SB), Y1
-	VMOVUPS     c3f800000<>+0(SB), Y2
-	VADDPS      Y2, Y6, Y6
-	VADDPS      Y2, Y7, Y7
+	VADDPS      c3f800000<>+0(SB), Y6, Y6
+	VADDPS      c3f800000<>+0(SB), Y7, Y7
 	VMOVUPS     c40000000<>+0(SB), Y2
 	VMOVUPS     c40000000<>+0(SB), Y3
 	VDIVPS      Y6, Y2, Y6
@@ -7080,17 +6959,15 @@ rest2:
 	VMOVUPS     (CX), Y2
 	VMOVUPS     (BX), Y3
 	VMASKMOVPS  32(CX), Y3, Y3
-	VMOVUPS     c7fffffff<>+0(SB), Y7
-	VANDPS      Y7, Y2, Y6
-	VANDPS      Y7, Y3, Y7
+	VANDPS      c7fffffff<>+0(SB), Y2, Y6
+	VANDPS      c7fffffff<>+0(SB), Y3, Y7
 	VMOVUPS     c3f333333<>+0(SB), Y8
 	VCMPPS      $0x19, Y8, Y6, Y6
 	VBLENDVPS   Y6, Y4, Y0, Y0
 	VCMPPS      $0x19, Y8, Y7, Y7
 	VBLENDVPS   Y7, Y5, Y1, Y1
-	VMOVUPS     c80000000<>+0(SB), Y4
-	VANDPS      Y4, Y2, Y6
-	VANDPS      Y4, Y3, Y7
+	VANDPS      c80000000<>+0(SB), Y2, Y6
+	VANDPS      c80000000<>+0(SB), Y3, Y7
 	VORPS       Y6, Y0, Y0
 	VORPS       Y7, Y1, Y1
 	VMOVUPS     Y0, (AX)
@@ -7248,12 +7125,10 @@ whole:
 	VFMADD213PS Y6, Y3, Y5
 	VFMADD213PS Y0, Y0, Y4
 	VFMADD213PS Y1, Y1, Y5
-	VMOVUPS     c7fffffff<>+0(SB), Y2
-	VANDPS      Y2, Y0, Y0
-	VANDPS      Y2, Y1, Y1
-	VMOVUPS     c407ccccd<>+0(SB), Y2
-	VMINPS      Y2, Y0, Y0
-	VMINPS      Y2, Y1, Y1
+	VANDPS      c7fffffff<>+0(SB), Y0, Y0
+	VANDPS      c7fffffff<>+0(SB), Y1, Y1
+	VMINPS      c407ccccd<>+0(SB), Y0, Y0
+	VMINPS      c407ccccd<>+0(SB), Y1, Y1
 	VMOVUPS     cbaf8bcb2<>+0(SB), Y2
 	VMOVUPS     cbaf8bcb2<>+0(SB), Y3
 	VMOVUPS     c3cbdd26d<>+0(SB), Y6
@@ -7271,9 +7146,8 @@ whole:
 	VMOVUPS     cbb0d63ff<>+0(SB), Y6
 	VFMADD213PS Y6, Y0, Y2
 	VFMADD213PS Y6, Y1, Y3
-	VMOVUPS     c4b400000<>+0(SB), Y1
-	VADDPS      Y1, Y2, Y0
-	VADDPS      Y1, Y3, Y1
+	VADDPS      c4b400000<>+0(SB), Y2, Y0
+	VADDPS      c4b400000<>+0(SB), Y3, Y1
 	VMOVUPS     c4b400000<>+0(SB), Y6
 	VSUBPS      Y6, Y0, Y7
 	VSUBPS      Y7, Y2, Y2
@@ -7306,17 +7180,15 @@ whole:
 	VSUBPS      Y7, Y1, Y1
 	VMOVUPS     (CX), Y2
 	VMOVUPS     32(CX), Y3
-	VMOVUPS     c7fffffff<>+0(SB), Y7
-	VANDPS      Y7, Y2, Y6
-	VANDPS      Y7, Y3, Y7
+	VANDPS      c7fffffff<>+0(SB), Y2, Y6
+	VANDPS      c7fffffff<>+0(SB), Y3, Y7
 	VMOVUPS     c3f59999a<>+0(SB), Y8
 	VCMPPS      $0x19, Y8, Y6, Y6
 	VBLENDVPS   Y6, Y4, Y0, Y0
 	VCMPPS      $0x19, Y8, Y7, Y7
 	VBLENDVPS   Y7, Y5, Y1, Y1
-	VMOVUPS     c80000000<>+0(SB), Y4
-	VANDPS      Y4, Y2, Y6
-	VANDPS      Y4, Y3, Y7
+	VANDPS      c80000000<>+0(SB), Y2, Y6
+	VANDPS      c80000000<>+0(SB), Y3, Y7
 	VORPS       Y6, Y0, Y0
 	VORPS       Y7, Y1, Y1
 	VMOVUPS     Y0, (AX)
@@ -7433,12 +7305,10 @@ rest2:
 	VFMADD213PS Y6, Y3, Y5
 	VFMADD213PS Y0, Y0, Y4
 	VFMADD213PS Y1, Y1, Y5
-	VMOVUPS     c7fffffff<>+0(SB), Y2
-	VANDPS      Y2, Y0, Y0
-	VANDPS      Y2, Y1, Y1
-	VMOVUPS     c407ccccd<>+0(SB), Y2
-	VMINPS      Y2, Y0, Y0
-	VMINPS      Y2, Y1, Y1
+	VANDPS      c7fffffff<>+0(SB), Y0, Y0
+	VANDPS      c7fffffff<>+0(SB), Y1, Y1
+	VMINPS      c407ccccd<>+0(SB), Y0, Y0
+	VMINPS      c407ccccd<>+0(SB), Y1, Y1
 	VMOVUPS     cbaf8bcb2<>+0(SB), Y2
 	VMOVUPS     cbaf8bcb2<>+0(SB), Y3
 	VMOVUPS     c3cbdd26d<>+0(SB), Y6
@@ -7456,9 +7326,8 @@ rest2:
 	VMOVUPS     cbb0d63ff<>+0(SB), Y6
 	VFMADD213PS Y6, Y0, Y2
 	VFMADD213PS Y6, Y1, Y3
-	VMOVUPS     c4b400000<>+0(SB), Y1
-	VADDPS      Y1, Y2, Y0
-	VADDPS      Y1, Y3, Y1
+	VADDPS      c4b400000<>+0(SB), Y2, Y0
+	VADDPS      c4b400000<>+0(SB), Y3, Y1
 	VMOVUPS     c4b400000<>+0(SB), Y6
 	VSUBPS      Y6, Y0, Y7
 	VSUBPS      Y7, Y2, Y2
@@ -7492,17 +7361,15 @@ rest2:
 	VMOVUPS     (CX), Y2
 	VMOVUPS     (BX), Y3
 	VMASKMOVPS  32(CX), Y3, Y3
-	VMOVUPS     c7fffffff<>+0(SB), Y7
-	VANDPS      Y7, Y2, Y6
-	VANDPS      Y7, Y3, Y7
+	VANDPS      c7fffffff<>+0(SB), Y2, Y6
+	VANDPS      c7fffffff<>+0(SB), Y3, Y7
 	VMOVUPS     c3f59999a<>+0(SB), Y8
 	VCMPPS      $0x19, Y8, Y6, Y6
 	VBLENDVPS   Y6, Y4, Y0, Y0
 	VCMPPS      $0x19, Y8, Y7, Y7
 	VBLENDVPS   Y7, Y5, Y1, Y1
-	VMOVUPS     c80000000<>+0(SB), Y4
-	VANDPS      Y4, Y2, Y6
-	VANDPS      Y4, Y3, Y7
+	VANDPS      c80000000<>+0(SB), Y2, Y6
+	VANDPS      c80000000<>+0(SB), Y3, Y7
 	VORPS       Y6, Y0, Y0
 	VORPS       Y7, Y1, Y1
 	VMOVUPS     Y0, (AX)
@@ -7689,22 +7556,18 @@ TEXT ·logAVX2(SB), NOSPLIT, $0-24
 whole:
 	VMOVUPS     (CX), Y0
 	VMOVUPS     32(CX), Y1
+	VMOVUPS     c00800000<>+0(SB), Y2
 	VMOVUPS     c00800000<>+0(SB), Y3
-	VMOVUPS     Y3, Y2
-	VMOVUPS     Y3, Y3
 	VCMPPS      $0x1e, Y0, Y2, Y2
 	VCMPPS      $0x1e, Y1, Y3, Y3
-	VMOVUPS     c4b000000<>+0(SB), Y5
-	VMULPS      Y5, Y0, Y4
-	VMULPS      Y5, Y1, Y5
+	VMULPS      c4b000000<>+0(SB), Y0, Y4
+	VMULPS      c4b000000<>+0(SB), Y1, Y5
 	VBLENDVPS   Y2, Y4, Y0, Y4
 	VBLENDVPS   Y3, Y5, Y1, Y5
-	VMOVUPS     cc1b80000<>+0(SB), Y0
-	VANDPS      Y0, Y2, Y2
-	VANDPS      Y0, Y3, Y3
-	VMOVUPS     c3f3504f3<>+0(SB), Y1
-	VPSUBD      Y1, Y4, Y0
-	VPSUBD      Y1, Y5, Y1
+	VANDPS      cc1b80000<>+0(SB), Y2, Y2
+	VANDPS      cc1b80000<>+0(SB), Y3, Y3
+	VPSUBD      c3f3504f3<>+0(SB), Y4, Y0
+	VPSUBD      c3f3504f3<>+0(SB), Y5, Y1
 	VPSRAD      $0x17, Y0, Y0
 	VPSRAD      $0x17, Y1, Y1
 	VPSLLD      $0x17, Y0, Y6
@@ -7715,9 +7578,8 @@ whole:
 	VCVTDQ2PS   Y1, Y1
 	VADDPS      Y2, Y0, Y0
 	VADDPS      Y3, Y1, Y1
-	VMOVUPS     c3f800000<>+0(SB), Y2
-	VSUBPS      Y2, Y4, Y4
-	VSUBPS      Y2, Y5, Y5
+	VSUBPS      c3f800000<>+0(SB), Y4, Y4
+	VSUBPS      c3f800000<>+0(SB), Y5, Y5
 	VMOVUPS     cbd9c64e0<>+0(SB), Y2
 	VMOVUPS     cbd9c64e0<>+0(SB), Y3
 	VMOVUPS     c3e02af60<>+0(SB), Y6
@@ -7747,17 +7609,14 @@ whole:
 	VMULPS      Y5, Y3, Y3
 	VMULPS      Y6, Y2, Y2
 	VMULPS      Y7, Y3, Y3
-	VMOVUPS     cb95e8083<>+0(SB), Y8
-	VFMADD231PS Y8, Y0, Y2
-	VFMADD231PS Y8, Y1, Y3
-	VMOVUPS     cbf000000<>+0(SB), Y8
-	VFMADD231PS Y8, Y6, Y2
-	VFMADD231PS Y8, Y7, Y3
+	VFMADD231PS cb95e8083<>+0(SB), Y0, Y2
+	VFMADD231PS cb95e8083<>+0(SB), Y1, Y3
+	VFMADD231PS cbf000000<>+0(SB), Y6, Y2
+	VFMADD231PS cbf000000<>+0(SB), Y7, Y3
 	VADDPS      Y4, Y2, Y2
 	VADDPS      Y5, Y3, Y3
-	VMOVUPS     c3f318000<>+0(SB), Y4
-	VFMADD231PS Y4, Y0, Y2
-	VFMADD231PS Y4, Y1, Y3
+	VFMADD231PS c3f318000<>+0(SB), Y0, Y2
+	VFMADD231PS c3f318000<>+0(SB), Y1, Y3
 	VMOVUPS     (CX), Y0
 	VMOVUPS     32(CX), Y1
 	VXORPS      Y4, Y4, Y4
@@ -7864,22 +7723,18 @@ rest2:
 	VMOVUPS     (CX), Y0
 	VMOVUPS     (BX), Y1
 	VMASKMOVPS  32(CX), Y1, Y1
+	VMOVUPS     c00800000<>+0(SB), Y2
 	VMOVUPS     c00800000<>+0(SB), Y3
-	VMOVUPS     Y3, Y2
-	VMOVUPS     Y3, Y3
 	VCMPPS      $0x1e, Y0, Y2, Y2
 	VCMPPS      $0x1e, Y1, Y3, Y3
-	VMOVUPS     c4b000000<>+0(SB), Y5
-	VMULPS      Y5, Y0, Y4
-	VMULPS      Y5, Y1, Y5
+	VMULPS      c4b000000<>+0(SB), Y0, Y4
+	VMULPS      c4b000000<>+0(SB), Y1, Y5
 	VBLENDVPS   Y2, Y4, Y0, Y4
 	VBLENDVPS   Y3, Y5, Y1, Y5
-	VMOVUPS     cc1b80000<>+0(SB), Y0
-	VANDPS      Y0, Y2, Y2
-	VANDPS      Y0, Y3, Y3
-	VMOVUPS     c3f3504f3<>+0(SB), Y1
-	VPSUBD      Y1, Y4, Y0
-	VPSUBD      Y1, Y5, Y1
+	VANDPS      cc1b80000<>+0(SB), Y2, Y2
+	VANDPS      cc1b80000<>+0(SB), Y3, Y3
+	VPSUBD      c3f3504f3<>+0(SB), Y4, Y0
+	VPSUBD      c3f3504f3<>+0(SB), Y5, Y1
 	VPSRAD      $0x17, Y0, Y0
 	VPSRAD      $0x17, Y1, Y1
 	VPSLLD      $0x17, Y0, Y6
@@ -7890,9 +7745,8 @@ rest2:
 	VCVTDQ2PS   Y1, Y1
 	VADDPS      Y2, Y0, Y0
 	VADDPS      Y3, Y1, Y1
-	VMOVUPS     c3f800000<>+0(SB), Y2
-	VSUBPS      Y2, Y4, Y4
-	VSUBPS      Y2, Y5, Y5
+	VSUBPS      c3f800000<>+0(SB), Y4, Y4
+	VSUBPS      c3f800000<>+0(SB), Y5, Y5
 	VMOVUPS     cbd9c64e0<>+0(SB), Y2
 	VMOVUPS     cbd9c64e0<>+0(SB), Y3
 	VMOVUPS     c3e02af60<>+0(SB), Y6
@@ -7922,17 +7776,14 @@ rest2:
 	VMULPS      Y5, Y3, Y3
 	VMULPS      Y6, Y2, Y2
 	VMULPS      Y7, Y3, Y3
-	VMOVUPS     cb95e8083<>+0(SB), Y8
-	VFMADD231PS Y8, Y0, Y2
-	VFMADD231PS Y8, Y1, Y3
-	VMOVUPS     cbf000000<>+0(SB), Y8
-	VFMADD231PS Y8, Y6, Y2
-	VFMADD231PS Y8, Y7, Y3
+	VFMADD231PS cb95e8083<>+0(SB), Y0, Y2
+	VFMADD231PS cb95e8083<>+0(SB), Y1, Y3
+	VFMADD231PS cbf000000<>+0(SB), Y6, Y2
+	VFMADD231PS cbf000000<>+0(SB), Y7, Y3
 	VADDPS      Y4, Y2, Y2
 	VADDPS      Y5, Y3, Y3
-	VMOVUPS     c3f318000<>+0(SB), Y4
-	VFMADD231PS Y4, Y0, Y2
-	VFMADD231PS Y4, Y1, Y3
+	VFMADD231PS c3f318000<>+0(SB), Y0, Y2
+	VFMADD231PS c3f318000<>+0(SB), Y1, Y3
 	VMOVUPS     (CX), Y0
 	VMOVUPS     (BX), Y1
 	VMASKMOVPS  32(CX), Y1, Y1

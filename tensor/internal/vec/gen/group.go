@@ -42,20 +42,23 @@ func (g group) of(v float64) group {
 	return c
 }
 
+// constant returns eight v, in a register if g has more vectors than one: with
+// many constants, reading each for every vector takes longer than the rest.
+func (g group) constant(v float64) Op {
+	if len(g) == 1 {
+		return all(v)
+	}
+	return vectors(1).of(v)[0]
+}
+
 // each emits an instruction for each vector of the groups among its operands;
-// the other operands are the same for all. A constant that more than one
-// vector needs is read once.
+// the other operands are the same for all.
 func each(instruction any, operands ...any) {
 	count := 1
 	for _, o := range operands {
 		if g, ok := o.(group); ok {
 			count = len(g)
 		}
-	}
-	if m, ok := operands[0].(Mem); ok && count > 1 {
-		c := YMM()
-		VMOVUPS(m, c)
-		operands[0] = c
 	}
 	for i := range count {
 		ops := make([]Op, len(operands))
@@ -98,7 +101,7 @@ func polynomials(x group, c ...[]float64) []group {
 			case power == len(c)-1:
 				p[i] = x.of(c[power])
 			case power < len(c):
-				each(VFMADD213PS, all(c[power]), x, p[i])
+				each(VFMADD213PS, x.constant(c[power]), x, p[i])
 			}
 		}
 	}
