@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -188,6 +189,18 @@ func TestSumRows(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestKernelsNeedNoMoreThanAVX2 fails when a kernel that runs short of
+// registers has been given those of AVX-512.
+func TestKernelsNeedNoMoreThanAVX2(t *testing.T) {
+	text, err := os.ReadFile("vec_amd64.s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found := regexp.MustCompile(`\b[XY](1[6-9]|2\d|3[01])\b|\bZ\d+\b|\bK[0-7]\b`).Find(text); found != nil {
+		t.Errorf("a kernel uses %s", found)
+	}
 }
 
 // TestKernelsLeaveTheUpperHalvesClear fails when a routine returns without
