@@ -18,7 +18,8 @@ type Config struct {
 	Hidden int `json:"hidden"`
 	// Embed is E, the size of the shared space.
 	Embed int `json:"embed"`
-	// Activation is "gelu" (by the error function), "quick_gelu" or "relu".
+	// Activation is "gelu" (by the error function), "gelu_tanh", "quick_gelu" or
+	// "relu".
 	Activation string `json:"activation"`
 	// Norm is "layer" or "rms".
 	Norm string `json:"norm"`
@@ -74,12 +75,14 @@ func activation(name string) (tensor.Act, error) {
 	switch name {
 	case "gelu":
 		return tensor.GELU, nil
+	case "gelu_tanh":
+		return tensor.GELUTanh, nil
 	case "quick_gelu":
 		return tensor.QuickGELU, nil
 	case "relu":
 		return tensor.ReLU, nil
 	}
-	return tensor.Identity, fmt.Errorf("%q is not one of gelu, quick_gelu, relu", name)
+	return tensor.Identity, fmt.Errorf("%q is not one of gelu, gelu_tanh, quick_gelu, relu", name)
 }
 
 // Sequence says how a modality's tokens are read.

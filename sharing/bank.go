@@ -48,10 +48,10 @@ func (b *Bank) Param(name string) *autograd.Param {
 // Matrix adds a weight [rows, cols] drawn from a normal distribution of the
 // given standard deviation. Weight decay applies to it.
 func (b *Bank) Matrix(name string, rows, cols int, std float64) *autograd.Param {
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	rng := rand.New(rand.NewPCG(b.seed, h.Sum64()))
 	p := b.add(name, rows, cols, func(x []float32) {
-		h := fnv.New64a()
-		h.Write([]byte(name))
-		rng := rand.New(rand.NewPCG(b.seed, h.Sum64()))
 		for i := range x {
 			x[i] = float32(rng.NormFloat64() * std)
 		}
@@ -86,10 +86,16 @@ func (b *Bank) add(name string, rows, cols int, fill func(x []float32)) *autogra
 	}
 	value := &tensor.Tensor{Rows: rows, Cols: cols}
 	if !b.empty {
-		x := make([]float32, rows*cols)
-		fill(x)
 		value = b.dev.New(rows, cols)
-		b.dev.Write(value, x)
+		// Some rows at a time: a whole table beside its copy would be much.
+		some := max(1<<16/max(cols, 1), 1)
+		x := make([]float32, min(some, rows)*cols)
+		for i := 0; i < rows; i += some {
+			part := value.Slice(i, min(i+some, rows))
+			x = x[:part.Len()]
+			fill(x)
+			b.dev.Write(part, x)
+		}
 	}
 	p := autograd.NewParam(name, value)
 	b.params = append(b.params, p)

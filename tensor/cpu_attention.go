@@ -23,10 +23,10 @@ const (
 
 // attentionScratch is what one worker needs.
 type attentionScratch struct {
-	p, dp        [queryBlock * keyStride]float32 // probabilities and their gradient
-	top, sum     [queryBlock]float32             // of the softmax so far, or dy.y
-	kt, v, vt, k gemm.Panels
-	dy, q        gemm.Panels
+	p, dp         [queryBlock * keyStride]float32 // probabilities and their gradient
+	top, sum, log [queryBlock]float32             // of the softmax so far; sum may be dy.y
+	kt, v, vt, k  gemm.Panels
+	dy, q         gemm.Panels
 }
 
 var attentionScratches = sync.Pool{New: func() any { return &attentionScratch{} }}
@@ -149,10 +149,12 @@ func (d *cpu) Attention(y, lse, qkv *Tensor, spans []Span, heads int) {
 			if k1 < seen(span, i1-1, 0, span.Len) {
 				return
 			}
+			logs := s.log[:i1-i0]
+			vec.Log(logs, s.sum[:i1-i0])
 			for i := i0; i < i1; i++ {
 				r := i - i0
 				vec.Scale(1/s.sum[r], out.Data[i*out.Stride:i*out.Stride+hd])
-				row(lse, span.Start+i-span.Skip)[head] = s.top[r] + float32(math.Log(float64(s.sum[r])))
+				row(lse, span.Start+i-span.Skip)[head] = s.top[r] + logs[r]
 			}
 		})
 	})

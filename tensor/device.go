@@ -96,13 +96,14 @@ type Device interface {
 // Act is an activation function.
 type Act = vec.Act
 
-// The activations: none, GELU by the error function, x sigmoid(1.702 x), and
-// max(x, 0).
+// The activations: none, GELU by the error function, x sigmoid(1.702 x),
+// max(x, 0), and GELU by the hyperbolic tangent.
 const (
 	Identity  = vec.Identity
 	GELU      = vec.GELU
 	QuickGELU = vec.QuickGELU
 	ReLU      = vec.ReLU
+	GELUTanh  = vec.GELUTanh
 )
 
 // AdamWStep holds the numbers of one AdamW step.

@@ -27,6 +27,7 @@ type benchCmd struct {
 	Config  string  `xor:"model" required:"" help:"Preset or a JSON file, with random weights." placeholder:"CONFIG"`
 	Seconds float64 `default:"4" help:"How long to measure each row."`
 	Threads int     `help:"Threads to compute with; 0 takes one for each processor."`
+	Int8    bool    `name:"int8" help:"Round the trunk's weights to int8."`
 	JSON    bool    `name:"json" help:"Print one JSON object."`
 	First   string  `hidden:"" help:"Embed one sample of this modality, print a line and end."`
 	Save    string  `hidden:"" help:"Write the random model as a run folder and end." placeholder:"DIR"`
@@ -78,7 +79,13 @@ func (c *benchCmd) Run(e *command.Env) error {
 	case c.Save != "":
 		return saveRandom(m, c.Save)
 	case c.First != "":
+		if c.Int8 {
+			m.Int8()
+		}
 		return c.first(e, m)
+	}
+	if c.Int8 {
+		m.Int8()
 	}
 	r := benchResult{Device: m.Device.String()}
 	for _, name := range m.Modalities() {

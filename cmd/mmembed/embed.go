@@ -8,7 +8,6 @@ import (
 	"github.com/onetrunk/onetrunk/datasets"
 	"github.com/onetrunk/onetrunk/internal/command"
 	"github.com/onetrunk/onetrunk/internal/progress"
-	"github.com/onetrunk/onetrunk/model"
 	"github.com/onetrunk/onetrunk/retrieval"
 )
 
@@ -19,6 +18,7 @@ type embedCmd struct {
 	Batch         int     `default:"64" help:"Values that are embedded at once."`
 	PartitionRows int     `default:"100000" help:"Rows in a partition of files."`
 	MaxBad        float64 `default:"0.01" help:"Share of values that may be unreadable: at least one may, none with 0. They are listed in DIR/skipped.tsv."`
+	Int8          bool    `name:"int8" help:"Round the trunk's weights to int8: faster, a quarter of the memory, embeddings a little off."`
 	JSON          bool    `name:"json" help:"Print the report as one JSON object."`
 }
 
@@ -37,7 +37,7 @@ func (c *embedCmd) Run(e *command.Env) error {
 	if !(c.MaxBad >= 0 && c.MaxBad <= 1) {
 		return command.Wrong("--max-bad must be from 0 to 1")
 	}
-	m, err := model.Open(c.Model)
+	m, err := openModel(c.Model, c.Int8)
 	if err != nil {
 		return err
 	}

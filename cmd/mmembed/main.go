@@ -11,6 +11,7 @@ import (
 	_ "github.com/onetrunk/onetrunk/datasets/all"
 	"github.com/onetrunk/onetrunk/internal/command"
 	_ "github.com/onetrunk/onetrunk/modalities/all"
+	"github.com/onetrunk/onetrunk/model"
 )
 
 // app is the command line.
@@ -32,4 +33,13 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait
 	os.Exit(program.Run(ctx, &app{}, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// openModel opens a run, with int8 weights if they are asked for.
+func openModel(dir string, int8 bool) (*model.Model, error) {
+	m, err := model.Open(dir)
+	if err == nil && int8 {
+		m.Int8()
+	}
+	return m, err
 }

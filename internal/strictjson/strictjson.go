@@ -18,7 +18,7 @@ import (
 // after the value are errors. A json.RawMessage field takes anything.
 func Unmarshal(name string, data []byte, v any) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
-	if err := check(dec, reflect.TypeOf(v).Elem(), "", 0); err != nil {
+	if err := check(dec, reflect.TypeOf(v).Elem(), nil, 0); err != nil {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
@@ -68,9 +68,27 @@ var (
 // maxDepth bounds the nesting of what is read.
 const maxDepth = 100
 
+// path is where a value stands: a key or, in a list, an index, below another.
+// It is written out for errors alone.
+type path struct {
+	above *path
+	key   string
+	index int // of a list, where key is empty
+}
+
+func (p *path) String() string {
+	if p == nil {
+		return ""
+	}
+	if p.key == "" {
+		return fmt.Sprintf("%s[%d]", p.above, p.index)
+	}
+	return strings.TrimPrefix(p.above.String()+"."+p.key, ".")
+}
+
 // check reads one value from dec and holds its keys against t; t is nil where
 // anything goes.
-func check(dec *json.Decoder, t reflect.Type, path string, depth int) error {
+func check(dec *json.Decoder, t reflect.Type, at *path, depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("nested more than %d deep", maxDepth)
 	}
@@ -91,7 +109,7 @@ func check(dec *json.Decoder, t reflect.Type, path string, depth int) error {
 			elem = t.Elem()
 		}
 		for i := 0; dec.More(); i++ {
-			if err := check(dec, elem, fmt.Sprintf("%s[%d]", path, i), depth+1); err != nil {
+			if err := check(dec, elem, &path{above: at, index: i}, depth+1); err != nil {
 				return err
 			}
 		}
@@ -109,22 +127,22 @@ func check(dec *json.Decoder, t reflect.Type, path string, depth int) error {
 				return err
 			}
 			key := k.(string)
-			at := strings.TrimPrefix(path+"."+key, ".")
+			below := &path{above: at, key: key}
 			if seen[key] {
-				return fmt.Errorf("key %q is given twice", at)
+				return fmt.Errorf("key %q is given twice", below)
 			}
 			seen[key] = true
 			var elem reflect.Type
 			if known != nil {
 				ft, ok := known[key]
 				if !ok {
-					return unknown(at, key, known)
+					return unknown(below.String(), key, known)
 				}
 				elem = ft
 			} else if t != nil && t.Kind() == reflect.Map {
 				elem = t.Elem()
 			}
-			if err := check(dec, elem, at, depth+1); err != nil {
+			if err := check(dec, elem, below, depth+1); err != nil {
 				return err
 			}
 		}

@@ -10,8 +10,10 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
@@ -40,6 +42,10 @@ type Config struct {
 	Vocab int `json:"vocab"`
 	// Tokenizer is the path of a Hugging Face tokenizer.json to use instead.
 	Tokenizer string `json:"tokenizer,omitempty"`
+	// Entries is the size of the vocabulary that was learned or taken. A run
+	// folder states it, so that a model can be opened, and embed what is not
+	// text, without reading the vocabulary.
+	Entries int `json:"entries,omitempty"`
 	// Length is the greatest number of ids of a text; what is longer is cut.
 	Length int `json:"length"`
 	// Augment changes training texts.
@@ -72,13 +78,20 @@ func (modality) Open(config json.RawMessage, dir string) (modalities.Processor, 
 	}
 	p := &processor{cfg: c}
 	if dir != "" {
-		t, err := subword.Load(filepath.Join(dir, file))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		path := filepath.Join(dir, file)
+		_, err := os.Stat(path)
+		switch {
+		case err == nil && c.Entries > 0:
+			p.later = sync.OnceValues(func() (*subword.Tokenizer, error) { return load(path, c.Entries) })
+			return p, nil
+		case err == nil:
+			p.tokenizer, err = subword.Load(path)
+			return p, err
+		case !errors.Is(err, fs.ErrNotExist):
 			return nil, err
 		}
-		p.tokenizer = t
 	}
-	if p.tokenizer == nil && c.Tokenizer != "" {
+	if c.Tokenizer != "" {
 		t, err := subword.Load(c.Tokenizer)
 		if err != nil {
 			return nil, err
@@ -88,13 +101,51 @@ func (modality) Open(config json.RawMessage, dir string) (modalities.Processor, 
 	return p, nil
 }
 
+// load reads a vocabulary of that many entries.
+func load(path string, entries int) (*subword.Tokenizer, error) {
+	t, err := subword.Load(path)
+	if err == nil && t.VocabSize() != entries {
+		return nil, fmt.Errorf("%s: %d entries; the config says %d", path, t.VocabSize(), entries)
+	}
+	return t, err
+}
+
 type processor struct {
 	cfg       Config
-	tokenizer *subword.Tokenizer // nil until fitted
+	tokenizer *subword.Tokenizer // nil until fitted, or read later
+	// later, if not nil, reads the vocabulary when it is needed.
+	later func() (*subword.Tokenizer, error)
+}
+
+// vocabulary returns the tokenizer.
+func (p *processor) vocabulary() (*subword.Tokenizer, error) {
+	if p.later != nil {
+		return p.later()
+	}
+	if p.tokenizer == nil {
+		return nil, fmt.Errorf("text: the vocabulary has not been learned; train the model first")
+	}
+	return p.tokenizer, nil
+}
+
+// entries returns the size of the vocabulary; before it is learned, the size
+// that is asked for.
+func (p *processor) entries() int {
+	switch {
+	case p.later != nil:
+		return p.cfg.Entries
+	case p.tokenizer != nil:
+		return p.tokenizer.VocabSize()
+	}
+	return p.cfg.Vocab
 }
 
 func (p *processor) Config() json.RawMessage {
-	data, err := json.Marshal(p.cfg)
+	c := p.cfg
+	if p.Fitted() {
+		c.Entries = p.entries()
+	}
+	data, err := json.Marshal(c)
 	if err != nil {
 		panic(err) // numbers
 	}
@@ -102,11 +153,7 @@ func (p *processor) Config() json.RawMessage {
 }
 
 func (p *processor) Layout() tokenizers.Layout {
-	l := tokenizers.Layout{Vocab: p.cfg.Vocab, Grid: [2]int{1, p.cfg.Length}}
-	if p.tokenizer != nil {
-		l.Vocab = p.tokenizer.VocabSize()
-	}
-	return l
+	return tokenizers.Layout{Vocab: p.entries(), Grid: [2]int{1, p.cfg.Length}}
 }
 
 // maxBytes bounds a text.
@@ -159,16 +206,17 @@ func (p *processor) Tokenize(v modalities.Value) (tokenizers.Tokens, error) {
 	if !ok {
 		return tokenizers.Tokens{}, fmt.Errorf("text: expected a string, found %T", v)
 	}
-	if p.tokenizer == nil {
-		return tokenizers.Tokens{}, fmt.Errorf("text: the vocabulary has not been learned; train the model first")
+	t, err := p.vocabulary()
+	if err != nil {
+		return tokenizers.Tokens{}, err
 	}
-	ids, cut := p.tokenizer.EncodeTruncated(text, p.cfg.Length)
+	ids, cut := t.EncodeTruncated(text, p.cfg.Length)
 	return tokenizers.Tokens{IDs: ids, Grid: [2]int{1, len(ids)}, Cut: cut}, nil
 }
 
 // Fitted, Fit and Save make the processor a modalities.Fitter.
 
-func (p *processor) Fitted() bool { return p.tokenizer != nil }
+func (p *processor) Fitted() bool { return p.tokenizer != nil || p.later != nil }
 
 func (p *processor) Fit(values func(yield func(modalities.Value) bool)) error {
 	t, err := subword.Train(func(yield func(string) bool) {
@@ -184,4 +232,10 @@ func (p *processor) Fit(values func(yield func(modalities.Value) bool)) error {
 	return nil
 }
 
-func (p *processor) Save(dir string) error { return p.tokenizer.Save(filepath.Join(dir, file)) }
+func (p *processor) Save(dir string) error {
+	t, err := p.vocabulary()
+	if err != nil {
+		return err
+	}
+	return t.Save(filepath.Join(dir, file))
+}

@@ -3,6 +3,7 @@ package text
 import (
 	"encoding/json"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -131,4 +132,21 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("%q decodes to %q and that to %q (%v)", in, v, again, err)
 		}
 	})
+}
+
+// TestVocabularyIsReadWhenItIsNeeded opens a run folder whose vocabulary
+// cannot be read: what does not need it works, what does names it.
+func TestVocabularyIsReadWhenItIsNeeded(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, file)
+	if err := os.WriteFile(path, []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p := open(t, `{"entries": 300, "length": 8}`, dir)
+	if !p.Fitted() || p.Layout().Vocab != 300 {
+		t.Errorf("fitted %t, a vocabulary of %d, want true and 300", p.Fitted(), p.Layout().Vocab)
+	}
+	if _, err := p.Tokenize("a"); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("error %v, want it to name %s", err, path)
+	}
 }
