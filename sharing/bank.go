@@ -86,7 +86,7 @@ func (b *Bank) add(name string, rows, cols int, fill func(x []float32)) *autogra
 	}
 	value := &tensor.Tensor{Rows: rows, Cols: cols}
 	if !b.empty {
-		value = b.dev.New(rows, cols)
+		value = b.dev.NewLasting(rows, cols)
 		// Some rows at a time: a whole table beside its copy would be much.
 		some := max(1<<16/max(cols, 1), 1)
 		x := make([]float32, min(some, rows)*cols)

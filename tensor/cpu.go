@@ -16,7 +16,7 @@ type cpu struct {
 	pool *par.Pool
 
 	mu   sync.Mutex
-	free [64][]*Tensor // by size class of the memory
+	free [128][]*Tensor // by size class of the memory
 }
 
 // CPU returns a device that computes on the host with the given number of
@@ -54,6 +54,10 @@ func (d *cpu) New(rows, cols int) *Tensor {
 		d.mu.Unlock()
 	}
 	return &Tensor{Rows: rows, Cols: cols, Mem: &hostMemory{f: hugepage.Floats(size)}}
+}
+
+func (d *cpu) NewLasting(rows, cols int) *Tensor {
+	return &Tensor{Rows: rows, Cols: cols, Mem: &hostMemory{f: hugepage.Floats(rows * cols), held: true}}
 }
 
 func (d *cpu) Hold(rows, cols int, values []float32, owner any) *Tensor {

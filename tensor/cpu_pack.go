@@ -11,13 +11,15 @@ import (
 // Tensor.Mem holds it without allocating.
 type hostMemory struct {
 	f []float32
-	// held values came from elsewhere. While they have an owner, which keeps
-	// them alive, they are not ours to write to.
+	// held memory is of no size class. While it has an owner, who keeps it
+	// alive, it is not ours to write to.
 	held  bool
 	owner any
 	// What stands here as a weight is packed for the product. A view that is
-	// used again before anything is written keeps its packed form, so that a
-	// tensor which serves several layers, or several batches, is packed once.
+	// used a third time before anything is written keeps its packed form, so
+	// that a tensor which serves many layers, or many batches, is not packed
+	// for each. Training without sharing uses a view once in a step, or twice
+	// where a block is computed again, and has no memory to spare for copies.
 	mu    sync.Mutex
 	views []*packedView
 }
@@ -29,7 +31,8 @@ func (m *hostMemory) Len() int { return len(m.f) }
 type packedView struct {
 	off, rows, cols int
 	trans           bool
-	used, fresh     bool
+	uses            int // since it was written
+	fresh           bool
 	packed          gemm.Packed
 }
 
@@ -55,7 +58,7 @@ func (m *hostMemory) forget() {
 	}
 	m.mu.Lock()
 	for _, v := range m.views {
-		v.used, v.fresh = false, false
+		v.uses, v.fresh = 0, false
 	}
 	m.mu.Unlock()
 }
@@ -89,12 +92,11 @@ func (d *cpu) packed(w *Tensor, trans bool) (p *gemm.Packed, free func()) {
 	if v.fresh {
 		return &v.packed, func() {}
 	}
-	if v.used {
+	if v.uses++; v.uses > 2 {
 		v.packed.Pack(d.pool, n, k, operand)
 		v.fresh = true
 		return &v.packed, func() {}
 	}
-	v.used = true
 	once := packs.Get().(*gemm.Packed)
 	once.Pack(d.pool, n, k, operand)
 	return once, func() { packs.Put(once) }

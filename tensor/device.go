@@ -14,12 +14,15 @@ type Device interface {
 	// New returns a tensor [rows, cols] whose elements are undefined, reusing
 	// memory given back by Free.
 	New(rows, cols int) *Tensor
+	// NewLasting is New for a tensor that lives long, a parameter or a moment:
+	// it takes no more memory than it needs, which is not used again.
+	NewLasting(rows, cols int) *Tensor
 	// Hold returns a tensor of values that the caller does not change any more
 	// and that live as long as owner: weights in a file that is mapped. It may
 	// use them where they are; a tensor that is written to gets memory of its
 	// own first.
 	Hold(rows, cols int, values []float32, owner any) *Tensor
-	// Free gives back a tensor that New or Hold returned. Views of it die with
+	// Free gives back a tensor that came from the device. Views of it die with
 	// it.
 	Free(t *Tensor)
 	// Write copies the pieces of src one after the other from the host; their

@@ -50,7 +50,7 @@ func newOptimizer(dev tensor.Device, b *sharing.Bank, s *Settings) *optimizer {
 		o.index[p] = len(o.params)
 		o.params = append(o.params, p)
 		for _, moments := range []*[]*tensor.Tensor{&o.m, &o.v} {
-			t := dev.New(p.Value.Rows, p.Value.Cols)
+			t := dev.NewLasting(p.Value.Rows, p.Value.Cols)
 			dev.Fill(t, 0)
 			*moments = append(*moments, t)
 		}
