@@ -16,6 +16,7 @@ type evalCmd struct {
 	Model  string  `required:"" help:"Run folder, or one checkpoint's folder." placeholder:"RUN"`
 	Data   string  `required:"" help:"Data, as demo:#test or a manifest." placeholder:"SRC"`
 	MaxBad float64 `default:"0.01" help:"Share of values that may be unreadable."`
+	Int8   bool    `name:"int8" help:"Round the trunk's weights to int8, as mmembed does with --int8."`
 	JSON   bool    `name:"json" help:"Print one JSON object, shares in 0..1."`
 }
 
@@ -23,6 +24,9 @@ func (c *evalCmd) Run(e *command.Env) error {
 	m, err := model.Open(c.Model)
 	if err != nil {
 		return err
+	}
+	if c.Int8 {
+		m.Int8()
 	}
 	src, err := datasets.Open(c.Data)
 	if err != nil {
