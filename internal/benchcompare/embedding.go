@@ -70,10 +70,11 @@ func (b *bench) embedding(ctx context.Context, config string) error {
 	if withInt8 {
 		sides = append(sides, ours(int8Side, "--int8"))
 	}
-	if err := b.turns(ctx, config, b.seconds/4, sides); err != nil {
+	what := "embed clip-" + config
+	if err := b.turns(ctx, what, b.seconds/4, sides); err != nil {
 		return err
 	}
-	b.embedRows(config, withInt8)
+	b.embedRows(what, withInt8)
 	return nil
 }
 
@@ -104,10 +105,10 @@ var (
 )
 
 // embedRows adds the rows of the table.
-func (b *bench) embedRows(config string, withInt8 bool) {
+func (b *bench) embedRows(task string, withInt8 bool) {
 	r := &b.report
 	compare := func(what, unit, peer, theirs, side, ours string, g goal) {
-		r.compare(what, unit, peer, r.series(config, peer, theirs), r.series(config, side, ours), g)
+		r.compare(what, unit, peer, r.series(task, peer, theirs), r.series(task, side, ours), g)
 	}
 	for _, c := range embedGoals {
 		compare(c.what, c.unit, ortSide, c.theirs, oursSide, c.ours, c.goal)
@@ -125,7 +126,7 @@ func (b *bench) embedRows(config string, withInt8 bool) {
 		compare(c.what, c.unit, openclipSide, c.theirs, oursSide, c.ours, goal{})
 	}
 	for _, modality := range []string{"image", "text"} {
-		r.compare("from the start of a process to its first "+modality, milliseconds, "", nil, r.series(config, oursSide, modality+" first_ms"), firstGoal)
+		r.compare("from the start of a process to its first "+modality, milliseconds, "", nil, r.series(task, oursSide, modality+" first_ms"), firstGoal)
 	}
 }
 

@@ -10,6 +10,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -39,8 +40,8 @@ type options struct {
 	venv          string
 	bin           string // our two programs
 	work          string // what is made once: the peers' ONNX files, our random model
-	json          string
-	markdown      string
+	jsonFile      string
+	markdownFile  string
 }
 
 func parse(args []string) (options, error) {
@@ -54,8 +55,8 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.venv, "venv", "bench/venv", "the peers' Python environment")
 	f.StringVar(&o.bin, "bin", "bin", "folder of mmtrain and mmembed")
 	f.StringVar(&o.work, "work", "bench", "folder for the peers' ONNX files and our random model")
-	f.StringVar(&o.json, "json", "", "also write all that was measured to this file")
-	f.StringVar(&o.markdown, "markdown", "", "also write the table to this file")
+	f.StringVar(&o.jsonFile, "json", "", "also write all that was measured to this file")
+	f.StringVar(&o.markdownFile, "markdown", "", "also write the table to this file")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -130,12 +131,22 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	b := &bench{options: o, report: report{Machine: machine(), Threads: o.threads, Rounds: o.rounds, Versions: map[string]string{"Go": strings.TrimPrefix(runtime.Version(), "go")}}}
-	for _, config := range o.configs {
+	err := b.measure(ctx)
+	// What was measured before an error counts too.
+	if len(b.report.Rows) == 0 {
+		return err
+	}
+	return errors.Join(err, b.write())
+}
+
+// measure measures what is wanted, training first.
+func (b *bench) measure(ctx context.Context) error {
+	for _, config := range b.options.configs {
 		if err := b.training(ctx, config); err != nil {
 			return fmt.Errorf("clip-%s: %w", config, err)
 		}
 	}
-	if o.wants("embed") && slices.Contains(o.configs, embedConfig) {
+	if b.wants("embed") && slices.Contains(b.options.configs, embedConfig) {
 		if err := b.embedding(ctx, embedConfig); err != nil {
 			return fmt.Errorf("clip-%s: %w", embedConfig, err)
 		}
@@ -143,21 +154,26 @@ func run(ctx context.Context, o options) error {
 	if len(b.report.Rows) == 0 {
 		return fmt.Errorf("nothing to measure: embedding is measured on %s, lengths on %s", embedConfig, lengthsConfig)
 	}
+	return nil
+}
+
+// write prints the table and writes the files that are wanted.
+func (b *bench) write() error {
 	table := b.report.markdown()
 	fmt.Print(table)
-	if o.markdown != "" {
-		if err := atomicfile.WriteBytes(o.markdown, []byte(table)); err != nil {
+	if b.markdownFile != "" {
+		if err := atomicfile.WriteBytes(b.markdownFile, []byte(table)); err != nil {
 			return err
 		}
 	}
-	if o.json == "" {
+	if b.jsonFile == "" {
 		return nil
 	}
 	data, err := json.MarshalIndent(&b.report, "", " ")
 	if err != nil {
 		return err
 	}
-	return atomicfile.WriteBytes(o.json, append(data, '\n'))
+	return atomicfile.WriteBytes(b.jsonFile, append(data, '\n'))
 }
 
 // bench is a run in progress.

@@ -20,7 +20,7 @@ type side struct {
 
 // measurement is what a side gave in a round.
 type measurement struct {
-	Config  string             `json:"config"`
+	What    string             `json:"what"`
 	Side    string             `json:"side"`
 	Round   int                `json:"round"`
 	Figures map[string]float64 `json:"figures"`
@@ -31,9 +31,9 @@ type measurement struct {
 // settle is how long idle threads of the side before may still spin.
 const settle = 300 * time.Millisecond
 
-// turns lets every side measure once in each round, in an order that is
-// another in each.
-func (b *bench) turns(ctx context.Context, config string, seconds float64, sides []side) error {
+// turns lets every side measure the same once in each round, in an order that
+// is another in each.
+func (b *bench) turns(ctx context.Context, what string, seconds float64, sides []side) error {
 	for round := range b.rounds {
 		for i := range sides {
 			s := sides[(i+round)%len(sides)]
@@ -46,10 +46,10 @@ func (b *bench) turns(ctx context.Context, config string, seconds float64, sides
 				}
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
-			m := measurement{Config: config, Side: s.name, Round: round + 1, Figures: figures}
+			m := measurement{What: what, Side: s.name, Round: round + 1, Figures: figures}
 			m.Others = others(machineCPU()-before, cpu, time.Since(began).Seconds())
 			b.report.Measurements = append(b.report.Measurements, m)
-			fmt.Fprintf(os.Stderr, "clip-%s, round %d of %d, %s:%s\n", config, round+1, b.rounds, s.name, brief(figures))
+			fmt.Fprintf(os.Stderr, "%s, round %d of %d, %s:%s\n", what, round+1, b.rounds, s.name, brief(figures))
 		}
 	}
 	return nil
@@ -65,10 +65,10 @@ func brief(figures map[string]float64) string {
 }
 
 // series returns a figure of a side, one value a round.
-func (r *report) series(config, side, figure string) []float64 {
+func (r *report) series(what, side, figure string) []float64 {
 	var x []float64
 	for _, m := range r.Measurements {
-		if m.Config == config && m.Side == side {
+		if m.What == what && m.Side == side {
 			x = append(x, m.Figures[figure])
 		}
 	}

@@ -85,20 +85,21 @@ func (b *bench) training(ctx context.Context, config string) error {
 	if lengths {
 		sides = append(sides, ours(lengthsSide, "--lengths", filepath.Join("internal", "benchcompare", "lengths.json")))
 	}
-	if err := b.turns(ctx, config, b.seconds, sides); err != nil {
+	what := "train clip-" + config
+	if err := b.turns(ctx, what, b.seconds, sides); err != nil {
 		return err
 	}
-	compare := func(what, unit, figure, peer, ours string, g goal) {
+	compare := func(title, unit, figure, peer, ours string, g goal) {
 		r := &b.report
-		r.compare(what, unit, peer, r.series(config, peer, figure), r.series(config, ours, figure), g)
+		r.compare(title, unit, peer, r.series(what, peer, figure), r.series(what, ours, figure), g)
 	}
 	if b.wants("train") {
 		for _, peer := range []string{eagerSide, tunedSide} {
-			compare("train clip-"+config, "samples"+perSecond, "samples_per_s", peer, oursSide, trainGoals[config][peer])
+			compare(what, "samples"+perSecond, "samples_per_s", peer, oursSide, trainGoals[config][peer])
 		}
 	}
 	if lengths {
-		compare("train clip-"+config+", texts as long as captions are; the peer pads them", "samples"+perSecond, "samples_per_s", tunedSide, lengthsSide, lengthsGoal)
+		compare(what+", texts as long as captions are; the peer pads them", "samples"+perSecond, "samples_per_s", tunedSide, lengthsSide, lengthsGoal)
 	}
 	if b.wants("memory") {
 		compare("peak memory of training clip-"+config, megabytes, "peak_mb", eagerSide, oursSide, memoryGoal)
