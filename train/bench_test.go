@@ -1,7 +1,6 @@
 package train
 
 import (
-	"context"
 	"testing"
 
 	"github.com/onetrunk/onetrunk/configs"
@@ -25,7 +24,7 @@ func BenchmarkStep(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		r, err := Bench(b.Context(), cfg, s, 2, 2)
+		r, err := TimeSteps(b.Context(), cfg, s, BenchOptions{Threads: 2, Seconds: 2})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -33,9 +32,4 @@ func BenchmarkStep(b *testing.B) {
 		b.ReportMetric(r.Allocs, "allocs/step")
 		b.ReportMetric(r.SamplesPerS, "samples/s")
 	}
-}
-
-// Bench times steps at full length.
-func Bench(ctx context.Context, cfg model.Config, s Settings, threads int, seconds float64) (BenchResult, error) {
-	return TimeSteps(ctx, cfg, s, BenchOptions{Threads: threads, Seconds: seconds})
 }

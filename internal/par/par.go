@@ -11,25 +11,34 @@ import (
 // for work between calls. A Pool serves one For at a time: a second caller
 // runs its pieces alone, on its own goroutine, so nothing ever waits.
 type Pool struct {
-	busy   sync.Mutex
-	wake   []chan struct{}
-	done   sync.WaitGroup
-	next   atomic.Int64
-	n      int
-	f      func(worker, piece int)
-	failed atomic.Pointer[any]
+	busy    sync.Mutex
+	helpers []*sleeper
+	caller  *sleeper
+	calls   atomic.Uint32 // of For; a helper works once for each
+	working atomic.Int32  // helpers that are not done
+	closed  atomic.Bool
+	next    atomic.Int64
+	n       int
+	f       func(worker, piece int)
+	failed  atomic.Pointer[any]
 }
 
 // New makes a pool of the given number of workers, at least one.
 func New(workers int) *Pool {
-	p := &Pool{}
+	p := &Pool{caller: newSleeper()}
 	for w := 1; w < workers; w++ {
-		wake := make(chan struct{}, 1)
-		p.wake = append(p.wake, wake)
+		h := newSleeper()
+		p.helpers = append(p.helpers, h)
 		go func() {
-			for range wake {
+			for call := uint32(1); ; call++ {
+				h.wait(func() bool { return p.calls.Load() == call })
+				if p.closed.Load() {
+					return
+				}
 				p.drain(w)
-				p.done.Done()
+				if p.working.Add(-1) == 0 {
+					p.caller.rouse()
+				}
 			}
 		}()
 	}
@@ -37,14 +46,13 @@ func New(workers int) *Pool {
 }
 
 // Workers returns the size of the team.
-func (p *Pool) Workers() int { return len(p.wake) + 1 }
+func (p *Pool) Workers() int { return len(p.helpers) + 1 }
 
 // Close ends the waiting goroutines. The pool must be idle.
 func (p *Pool) Close() {
-	for _, c := range p.wake {
-		close(c)
-	}
-	p.wake = nil
+	p.closed.Store(true)
+	p.call()
+	p.helpers = nil
 }
 
 // For calls f(worker, piece) once for every piece in [0, n), in any order and
@@ -52,7 +60,7 @@ func (p *Pool) Close() {
 // no two calls that run at the same time within one For share a worker
 // number. A panic in f is raised again here.
 func (p *Pool) For(n int, f func(worker, piece int)) {
-	if n <= 1 || len(p.wake) == 0 || !p.busy.TryLock() {
+	if n <= 1 || len(p.helpers) == 0 || !p.busy.TryLock() {
 		for i := range n {
 			f(0, i)
 		}
@@ -61,16 +69,21 @@ func (p *Pool) For(n int, f func(worker, piece int)) {
 	defer p.busy.Unlock()
 	p.n, p.f = n, f
 	p.next.Store(0)
-	helpers := min(len(p.wake), n-1)
-	p.done.Add(helpers)
-	for _, c := range p.wake[:helpers] {
-		c <- struct{}{}
-	}
+	p.working.Store(int32(len(p.helpers)))
+	p.call()
 	p.drain(0)
-	p.done.Wait()
+	p.caller.wait(func() bool { return p.working.Load() == 0 })
 	p.f = nil
 	if e := p.failed.Swap(nil); e != nil {
 		panic(*e)
+	}
+}
+
+// call lets the helpers work.
+func (p *Pool) call() {
+	p.calls.Add(1)
+	for _, h := range p.helpers {
+		h.rouse()
 	}
 }
 
@@ -88,6 +101,39 @@ func (p *Pool) drain(worker int) {
 			return
 		}
 		p.f(worker, i)
+	}
+}
+
+// sleeper waits for what another goroutine brings about: awake at first, since
+// a kernel is often followed by the next within less time than it takes to
+// wake a thread, and asleep after that.
+type sleeper struct {
+	asleep atomic.Bool
+	wake   chan struct{}
+}
+
+// looks is how often a sleeper looks before it sleeps: for about 50 us.
+const looks = 20000
+
+func newSleeper() *sleeper { return &sleeper{wake: make(chan struct{}, 1)} }
+
+// wait returns once ready does true. Who makes it true calls rouse after that.
+func (s *sleeper) wait(ready func() bool) {
+	for range looks {
+		if ready() {
+			return
+		}
+	}
+	s.asleep.Store(true)
+	if ready() && s.asleep.CompareAndSwap(true, false) {
+		return
+	}
+	<-s.wake
+}
+
+func (s *sleeper) rouse() {
+	if s.asleep.CompareAndSwap(true, false) {
+		s.wake <- struct{}{}
 	}
 }
 
