@@ -141,12 +141,12 @@ func run(ctx context.Context, o options) error {
 
 // measure measures what is wanted, training first.
 func (b *bench) measure(ctx context.Context) error {
-	for _, config := range b.options.configs {
+	for _, config := range b.configs {
 		if err := b.training(ctx, config); err != nil {
 			return fmt.Errorf("clip-%s: %w", config, err)
 		}
 	}
-	if b.wants("embed") && slices.Contains(b.options.configs, embedConfig) {
+	if b.wants("embed") && slices.Contains(b.configs, embedConfig) {
 		if err := b.embedding(ctx, embedConfig); err != nil {
 			return fmt.Errorf("clip-%s: %w", embedConfig, err)
 		}

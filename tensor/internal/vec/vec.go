@@ -1,6 +1,7 @@
 // Package vec holds the element-wise and row kernels of the CPU device:
 // functions on float32 slices, for one goroutine each. They are generated
-// AVX2 assembly, each beside a twin in plain Go that says what it does.
+// AVX2 assembly or NEON assembly, each beside a twin in plain Go that says what
+// it does.
 //
 // The first slice gives the length; the others must be as long, or the
 // function panics before it writes. A result may be one of its sources, but
@@ -16,7 +17,7 @@ import (
 
 //go:generate sh -c "cd gen && go run . -out ../vec_amd64.s -stubs ../stubs_amd64.go -pkg vec"
 
-// Kernel names the instruction set in use: "avx2" or "go".
+// Kernel names the instruction set in use: "avx2", "neon" or "go".
 func Kernel() string { return use.name }
 
 // first returns the address of the first element of x, which must have n > 0
@@ -219,12 +220,28 @@ func LayerNorm(y, x, gamma, beta []float32, eps float32) (mean, rstd float32) {
 	if n == 0 {
 		return 0, 0
 	}
-	from, g, b := first(x, n), first(gamma, n), first(beta, n)
-	mean = use.sum(from, n) / float32(n)
-	variance := use.sumDev(from, mean, n) / float32(n)
-	rstd = float32(1 / math.Sqrt(float64(variance)+float64(eps)))
-	use.norm(&y[0], from, g, b, mean, rstd, n)
+	_, _, _ = x[n-1], gamma[n-1], beta[n-1]
+	mean, rstd = LayerNormStats(x[:n], eps)
+	LayerNormApply(y, x, gamma, beta, mean, rstd)
 	return mean, rstd
+}
+
+// LayerNormStats returns what LayerNorm finds in a row before it writes.
+func LayerNormStats(x []float32, eps float32) (mean, rstd float32) {
+	n := len(x)
+	if n == 0 {
+		return 0, 0
+	}
+	mean = use.sum(&x[0], n) / float32(n)
+	variance := use.sumDev(&x[0], mean, n) / float32(n)
+	return mean, float32(1 / math.Sqrt(float64(variance)+float64(eps)))
+}
+
+// LayerNormApply is the rest of LayerNorm, for any part of a row.
+func LayerNormApply(y, x, gamma, beta []float32, mean, rstd float32) {
+	if n := len(y); n > 0 {
+		use.norm(&y[0], first(x, n), first(gamma, n), first(beta, n), mean, rstd, n)
+	}
 }
 
 // LayerNormGrad is the gradient of LayerNorm: dgamma += dy h and dbeta += dy,
@@ -250,10 +267,26 @@ func RMSNorm(y, x, gamma []float32, eps float32) (rstd float32) {
 	if n == 0 {
 		return 0
 	}
-	from, g := first(x, n), first(gamma, n)
-	rstd = float32(1 / math.Sqrt(use.sumSquares(from, n)/float64(n)+float64(eps)))
-	use.rmsNorm(&y[0], from, g, rstd, n)
+	_, _ = x[n-1], gamma[n-1]
+	rstd = RMSNormStats(x[:n], eps)
+	RMSNormApply(y, x, gamma, rstd)
 	return rstd
+}
+
+// RMSNormStats returns what RMSNorm finds in a row before it writes.
+func RMSNormStats(x []float32, eps float32) (rstd float32) {
+	n := len(x)
+	if n == 0 {
+		return 0
+	}
+	return float32(1 / math.Sqrt(use.sumSquares(&x[0], n)/float64(n)+float64(eps)))
+}
+
+// RMSNormApply is the rest of RMSNorm, for any part of a row.
+func RMSNormApply(y, x, gamma []float32, rstd float32) {
+	if n := len(y); n > 0 {
+		use.rmsNorm(&y[0], first(x, n), first(gamma, n), rstd, n)
+	}
 }
 
 // RMSNormGrad is the gradient of RMSNorm: dgamma += dy h, h = x rstd; dx = or,
