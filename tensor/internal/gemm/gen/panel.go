@@ -29,7 +29,11 @@ func panel(name string, order int) {
 	ldc := Load(Param("ldc"), GP64())
 	SHLQ(Imm(2), lda) // bytes
 	SHLQ(Imm(2), ldc)
-	k, b, at, at3, row, acc := GP64(), GP64(), GP64(), GP64(), GP64(), GP64()
+	k, b, at, at3, row, acc, ahead := GP64(), GP64(), GP64(), GP64(), GP64(), GP64(), GP64()
+	// The panel that follows this one in memory is asked for, so that its first
+	// rows need not wait for it.
+	Load(Param("k"), ahead)
+	SHLQ(Imm(6), ahead)
 
 	tile := func(rows int) {
 		label := func(s string) string { return fmt.Sprintf("%s%d", s, rows) }
@@ -68,6 +72,9 @@ func panel(name string, order int) {
 			}
 		}
 		next := func(u int) {
+			if rows == mr {
+				PREFETCHT1(Mem{Base: b, Index: ahead, Scale: 1}.Offset(2 * width * u))
+			}
 			VMOVUPS(Mem{Base: b}.Offset(2*width*u), b0)
 			VMOVUPS(Mem{Base: b}.Offset(2*width*u+width), b1)
 			for i := 0; i < rows; i += 2 {
