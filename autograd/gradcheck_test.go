@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/onetrunk/onetrunk/tensor"
@@ -213,6 +214,39 @@ func TestAttention(t *testing.T) {
 			checkGradients(t, rng, []*Param{x}, func(tape *Tape) *Var {
 				return tape.Attention(x.Var(), spans, 2)
 			})
+		})
+	}
+}
+
+// A query behind a span's rows attends to them and is no key.
+func TestAttentionOfOneQuery(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 2))
+	x := param(rng, "qkv", 9, 3*8, 0, 1)
+	spans := []tensor.Span{
+		{Start: 0, Len: 3, One: true, Query: 3, Skip: 3},
+		{Start: 4, Len: 4, One: true, Query: 4, Skip: 7},
+	}
+	checkGradients(t, rng, []*Param{x}, func(tape *Tape) *Var {
+		return tape.Attention(x.Var(), spans, 2)
+	})
+	tape := NewTape(cpu, true)
+	with := tape.Read(tape.Attention(x.Var(), []tensor.Span{{Len: 3, One: true, Query: 3, Skip: 3}}, 2))
+	values := tape.Read(x.Var())
+	for i := 3*24 + 8; i < 4*24; i++ { // the query's own key and value
+		values[i] += 5
+	}
+	cpu.Write(x.Value, values)
+	if again := tape.Read(tape.Attention(x.Var(), []tensor.Span{{Len: 3, One: true, Query: 3, Skip: 3}}, 2)); !slices.Equal(with, again) {
+		t.Error("the query behind the span is a key")
+	}
+}
+
+func TestAct(t *testing.T) {
+	for _, act := range []tensor.Act{tensor.Identity, tensor.GELU, tensor.QuickGELU, tensor.GELUTanh} {
+		rng := rand.New(rand.NewPCG(5, 3))
+		x := param(rng, "x", 5, 7, 0, 1)
+		checkGradients(t, rng, []*Param{x}, func(tape *Tape) *Var {
+			return tape.Sum([]float32{1, 2}, tape.Act(x.Var(), act), tape.Act(x.Var(), act))
 		})
 	}
 }

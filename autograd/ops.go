@@ -4,7 +4,7 @@ import "github.com/onetrunk/onetrunk/tensor"
 
 // Attention returns multi-head attention [R, D] within each span of qkv
 // [T, 3D] (Vaswani et al. 2017, section 3.2), a row for each of the spans' R
-// queries. The spans cover all rows.
+// queries. The spans, and queries behind them, cover all rows.
 func (t *Tape) Attention(qkv *Var, spans []tensor.Span, heads int) *Var {
 	mark := len(t.owned)
 	queries := tensor.Queries(spans)
@@ -20,6 +20,18 @@ func (t *Tape) Attention(qkv *Var, spans []tensor.Span, heads int) *Var {
 		t.dev.AttentionGrad(own, out.grad, y, lse, qkv.Value, spans, heads)
 		t.dev.Axpy(g, 1, own)
 		t.dev.Free(own)
+	})
+}
+
+// Act returns act(x) [T, D]. A product reads its rows through an activation by
+// itself: see LinearOptions.
+func (t *Tape) Act(x *Var, act tensor.Act) *Var {
+	mark := len(t.owned)
+	y := t.alloc(x.Rows(), x.Cols())
+	t.dev.Act(y, x.Value, act)
+	return t.add(mark, y, t.wants(x), func(out *Var) {
+		g, acc := t.into(x)
+		t.dev.ActGrad(g, out.grad, x.Value, act, acc)
 	})
 }
 

@@ -3,6 +3,8 @@ package encoder
 import (
 	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/onetrunk/onetrunk/tensor"
 )
@@ -21,8 +23,11 @@ type Config struct {
 	// Activation is "gelu" (by the error function), "gelu_tanh", "quick_gelu" or
 	// "relu".
 	Activation string `json:"activation"`
-	// Norm is "layer" or "rms".
-	Norm string `json:"norm"`
+	// Norm is "layer" or "rms", NormPlace where it stands: "pre" of each half of
+	// a block, or "post" of the sum that the half makes with its input, as in
+	// BERT.
+	Norm      string `json:"norm"`
+	NormPlace string `json:"norm_place"`
 	// Eps is added to the variance in norms.
 	Eps float64 `json:"eps"`
 }
@@ -34,7 +39,7 @@ func (c *Config) NormOf() tensor.Norm {
 
 // Default returns the settings that a config need not state.
 func Default() Config {
-	return Config{Activation: "gelu", Norm: "layer", Eps: 1e-5}
+	return Config{Activation: "gelu", Norm: "layer", NormPlace: "pre", Eps: 1e-5}
 }
 
 // Defaults fills in what a trunk of one modality need not state: its size of
@@ -43,6 +48,7 @@ func (c *Config) Defaults(shared Config) {
 	c.Embed = cmp.Or(c.Embed, shared.Embed)
 	c.Activation = cmp.Or(c.Activation, shared.Activation)
 	c.Norm = cmp.Or(c.Norm, shared.Norm)
+	c.NormPlace = cmp.Or(c.NormPlace, shared.NormPlace)
 	c.Eps = cmp.Or(c.Eps, shared.Eps)
 }
 
@@ -59,11 +65,14 @@ func (c *Config) Validate(at string) error {
 	if c.Width%c.Heads != 0 {
 		return fmt.Errorf("%s.heads: %d does not divide the width %d", at, c.Heads, c.Width)
 	}
-	if _, err := activation(c.Activation); err != nil {
-		return fmt.Errorf("%s.activation: %w", at, err)
+	if _, ok := activations[c.Activation]; !ok {
+		return fmt.Errorf("%s.activation: %q is not one of gelu, gelu_tanh, quick_gelu, relu", at, c.Activation)
 	}
 	if c.Norm != "layer" && c.Norm != "rms" {
 		return fmt.Errorf("%s.norm: %q is not one of layer, rms", at, c.Norm)
+	}
+	if c.NormPlace != "pre" && c.NormPlace != "post" {
+		return fmt.Errorf("%s.norm_place: %q is not one of pre, post", at, c.NormPlace)
 	}
 	if !(c.Eps > 0) {
 		return fmt.Errorf("%s.eps: expected a positive number, found %g", at, c.Eps)
@@ -71,42 +80,87 @@ func (c *Config) Validate(at string) error {
 	return nil
 }
 
-func activation(name string) (tensor.Act, error) {
-	switch name {
-	case "gelu":
-		return tensor.GELU, nil
-	case "gelu_tanh":
-		return tensor.GELUTanh, nil
-	case "quick_gelu":
-		return tensor.QuickGELU, nil
-	case "relu":
-		return tensor.ReLU, nil
-	}
-	return tensor.Identity, fmt.Errorf("%q is not one of gelu, gelu_tanh, quick_gelu, relu", name)
+var activations = map[string]tensor.Act{
+	"gelu": tensor.GELU, "gelu_tanh": tensor.GELUTanh, "quick_gelu": tensor.QuickGELU, "relu": tensor.ReLU,
 }
 
-// Sequence says how a modality's tokens are read.
+// Act returns the activation. It panics when the name is not known.
+func (c *Config) Act() tensor.Act {
+	act, ok := activations[c.Activation]
+	if !ok {
+		panic("encoder: activation " + c.Activation)
+	}
+	return act
+}
+
+// Sequence says how a modality's tokens are read, and how one vector is made
+// of what the trunk makes of them.
 type Sequence struct {
-	// Pool makes one vector of a sample's rows: "mean", "class" (a learned
-	// first token) or "last".
+	// Pool makes one row of a sample's rows: "mean", "first", "last", "class"
+	// (a learned token in front of the others), "classes" (the mean of two
+	// such tokens) or "attention" (of a learned query to all rows, and a
+	// feed-forward network on what it finds, as in SigLIP).
 	Pool string `json:"pool"`
 	// Causal lets a token see itself and those before it alone.
 	Causal bool `json:"causal"`
+	// Stem is "patch" for the rows as the tokenizer gives them, or "conv" for a
+	// convolution over every two of them and their neighbours, with an
+	// activation before and after it, as in Whisper.
+	Stem string `json:"stem"`
 	// StemNorm normalises the rows before the first block, as CLIP does those
 	// of images.
 	StemNorm bool `json:"stem_norm,omitempty"`
+	// HeadNorm says what is normalised after the last block: the "pooled" row,
+	// all "rows" before they are pooled, or "none".
+	HeadNorm string `json:"head_norm"`
+	// Projection is "linear", "bias" (linear with a bias) or "none": the row is
+	// the embedding.
+	Projection string `json:"projection"`
 }
 
-// Validate checks a modality's sequence settings; errors begin with at.
-func (s *Sequence) Validate(at string) error {
+// Defaults fills in what a config need not state.
+func (s *Sequence) Defaults() {
+	s.Pool = cmp.Or(s.Pool, "mean")
+	s.Stem = cmp.Or(s.Stem, "patch")
+	s.HeadNorm = cmp.Or(s.HeadNorm, "pooled")
+	s.Projection = cmp.Or(s.Projection, "linear")
+}
+
+// Classes returns the number of learned tokens in front of a sample's own.
+func (s *Sequence) Classes() int {
 	switch s.Pool {
-	case "mean", "last":
 	case "class":
-		if s.Causal {
-			return fmt.Errorf("%s.pool: \"class\" stands first and sees nothing when causal; use \"last\"", at)
+		return 1
+	case "classes":
+		return 2
+	}
+	return 0
+}
+
+// Validate checks a modality's sequence settings for a trunk; errors begin with
+// at.
+func (s *Sequence) Validate(at string, trunk Config) error {
+	for _, v := range []struct {
+		key, value string
+		known      []string
+	}{
+		{"pool", s.Pool, []string{"mean", "first", "last", "class", "classes", "attention"}},
+		{"stem", s.Stem, []string{"patch", "conv"}},
+		{"head_norm", s.HeadNorm, []string{"pooled", "rows", "none"}},
+		{"projection", s.Projection, []string{"linear", "bias", "none"}},
+	} {
+		if !slices.Contains(v.known, v.value) {
+			return fmt.Errorf("%s.%s: %q is not one of %s", at, v.key, v.value, strings.Join(v.known, ", "))
 		}
-	default:
-		return fmt.Errorf("%s.pool: %q is not one of mean, class, last", at, s.Pool)
+	}
+	if s.Causal && (s.Pool == "first" || s.Classes() > 0) {
+		return fmt.Errorf("%s.pool: %q stands first and sees nothing when causal; use \"last\"", at, s.Pool)
+	}
+	if s.Stem == "conv" && s.Classes() > 0 {
+		return fmt.Errorf("%s.stem: \"conv\" has no place for the class token of pool %q", at, s.Pool)
+	}
+	if s.Projection == "none" && trunk.Embed != trunk.Width {
+		return fmt.Errorf("%s.projection: \"none\" needs a trunk whose embed (%d) is its width (%d)", at, trunk.Embed, trunk.Width)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-// Package encoder is the trunk: one stack of pre-norm transformer blocks that
+// Package encoder is the trunk: one stack of transformer blocks that
 // reads packed rows of all modalities, and the heads that make one vector a
 // sample of what comes out.
 //
@@ -47,11 +47,7 @@ func NewTrunk(cfg Config, bank *sharing.Bank, m *sharing.Map) *Trunk {
 		bank.Matrix(name+"/weight", cfg.Width, cfg.Width, write)
 		bank.Vector(name+"/bias", cfg.Width, 0)
 	}
-	act, err := activation(cfg.Activation)
-	if err != nil {
-		panic("encoder: " + err.Error())
-	}
-	t.ffn = moe.NewFFN(bank, m, cfg.Width, cfg.Hidden, t.norm, act, write)
+	t.ffn = moe.NewFFN(bank, m, cfg.Width, cfg.Hidden, t.norm, t.post(), cfg.Act(), write)
 	return t
 }
 
@@ -123,7 +119,11 @@ func narrow(runs []sharing.Run, spans []tensor.Span, pools []string) (asked, lef
 	return asked, left, fewer
 }
 
-// block is one pre-norm block: x + attention(norm1(x)), then + ffn(norm2(.)).
+// post reports whether norms stand after what they normalise is summed.
+func (t *Trunk) post() bool { return t.cfg.NormPlace == "post" }
+
+// block is one block: x + attention(norm1(x)), then + ffn(norm2(.)); or with
+// norms after the sums, norm1(x + attention(x)), then norm2(. + ffn(.)).
 func (t *Trunk) block(tape *autograd.Tape, l int, x *autograd.Var, runs []sharing.Run, spans []tensor.Span) *autograd.Var {
 	return t.rest(tape, l, t.attention(tape, l, x, runs, spans), x, runs)
 }
@@ -131,13 +131,19 @@ func (t *Trunk) block(tape *autograd.Tape, l int, x *autograd.Var, runs []sharin
 // attention returns the attention [R, D] of the spans' queries, before the
 // output's projection.
 func (t *Trunk) attention(tape *autograd.Tape, l int, x *autograd.Var, runs []sharing.Run, spans []tensor.Span) *autograd.Var {
-	qkv := tape.Linear(x, t.bank.Parts(t.m, l, sharing.Qkv, runs),
-		autograd.LinearOptions{Norm: t.norm, NormParts: t.bank.Parts(t.m, l, sharing.Norm1, runs)})
+	var o autograd.LinearOptions
+	if !t.post() {
+		o = autograd.LinearOptions{Norm: t.norm, NormParts: t.bank.Parts(t.m, l, sharing.Norm1, runs)}
+	}
+	qkv := tape.Linear(x, t.bank.Parts(t.m, l, sharing.Qkv, runs), o)
 	return tape.Attention(qkv, spans, t.cfg.Heads)
 }
 
 // rest is what follows attention's result h in a block, on the same rows of x.
 func (t *Trunk) rest(tape *autograd.Tape, l int, h, x *autograd.Var, runs []sharing.Run) *autograd.Var {
 	x = tape.Linear(h, t.bank.Parts(t.m, l, sharing.Out, runs), autograd.LinearOptions{Residual: x})
+	if t.post() {
+		x = tape.Norm(x, t.bank.Parts(t.m, l, sharing.Norm1, runs), t.norm)
+	}
 	return t.ffn.Forward(tape, l, x, runs)
 }

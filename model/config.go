@@ -32,7 +32,9 @@ type Config struct {
 type Modality struct {
 	encoder.Sequence
 	// Trunk, if not nil, is a trunk of the modality's own, of other sizes than
-	// the shared one. Layers are shared in it as in that one.
+	// the shared one. Layers are shared in it as in that one. Where its
+	// embedding is of another size than the shared space, a bridge of a matrix
+	// leads there.
 	Trunk *encoder.Config `json:"trunk,omitempty"`
 	// Input belongs to the modality's own folder, which documents its keys.
 	Input json.RawMessage `json:"input,omitempty"`
@@ -43,6 +45,9 @@ type Temperature struct {
 	// Initial is its first value, Least the value that it does not go below.
 	Initial float64 `json:"initial"`
 	Least   float64 `json:"least"`
+	// Bias adds a learned number to scaled similarities, as SigLIP's sigmoid
+	// loss needs (Zhai et al. 2023). The softmax of InfoNCE does not see it.
+	Bias bool `json:"bias,omitempty"`
 }
 
 // ParseConfig reads a config; errors call it name. Keys that are left out
@@ -57,9 +62,7 @@ func ParseConfig(name string, data []byte) (Config, error) {
 		return Config{}, err
 	}
 	for m, settings := range c.Modalities {
-		if settings.Pool == "" {
-			settings.Pool = "mean"
-		}
+		settings.Sequence.Defaults()
 		if settings.Trunk != nil {
 			settings.Trunk.Defaults(c.Trunk)
 		}
@@ -95,7 +98,7 @@ func (c *Config) validate() error {
 			return fmt.Errorf("modalities: %w", err)
 		}
 		s := c.Modalities[m]
-		if err := s.Validate("modalities." + m); err != nil {
+		if err := s.Validate("modalities."+m, c.trunk(m)); err != nil {
 			return err
 		}
 		if s.Trunk == nil {
@@ -104,9 +107,6 @@ func (c *Config) validate() error {
 		at := "modalities." + m + ".trunk"
 		if err := s.Trunk.Validate(at); err != nil {
 			return err
-		}
-		if s.Trunk.Embed != c.Trunk.Embed {
-			return fmt.Errorf("%s.embed: %d is not that of the shared space, %d", at, s.Trunk.Embed, c.Trunk.Embed)
 		}
 		if err := c.Sharing.Validate(s.Trunk.Layers); err != nil {
 			return fmt.Errorf("%s: %w", at, err)

@@ -3,6 +3,7 @@ package model
 import (
 	"strings"
 
+	"github.com/onetrunk/onetrunk/encoder"
 	"github.com/onetrunk/onetrunk/sharing"
 	"github.com/onetrunk/onetrunk/tokenizers"
 )
@@ -90,7 +91,7 @@ func (m *Model) FLOPs(modality string, t tokenizers.Tokens) int64 {
 	// A block of q queries and n keys.
 	block := func(q int64) int64 { return n*3*d*d + q*(d*d+2*d*h) + 2*q*n*d }
 	last := n
-	if m.Config.Modalities[modality].Pool != "mean" {
+	if encoder.OneRow(m.Config.Modalities[modality].Pool) {
 		last = 1 // the others are not asked for
 	}
 	patches := int64(t.Len()) * int64(m.processors[modality].Layout().Patch) * d

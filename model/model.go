@@ -33,6 +33,7 @@ type Model struct {
 	trunks      map[string]*trunk // by modality
 	rounded     map[string]bool   // weights that are int8
 	fingerprint string
+	hashing     sync.Mutex // of the fingerprint
 	tapes       sync.Pool
 }
 
@@ -46,6 +47,12 @@ type trunk struct {
 // until the bank unfreezes them.
 func New(cfg Config, processors map[string]modalities.Processor, dev tensor.Device, seed uint64) *Model {
 	return build(cfg, processors, dev, sharing.NewBank(dev, seed))
+}
+
+// NewEmpty makes a model whose weights are all to be set, in its Bank: none
+// have values, and none take memory.
+func NewEmpty(cfg Config, processors map[string]modalities.Processor, dev tensor.Device) *Model {
+	return build(cfg, processors, dev, sharing.NewEmptyBank(dev))
 }
 
 // build makes a model over a bank.
@@ -63,12 +70,12 @@ func build(cfg Config, processors map[string]modalities.Processor, dev tensor.De
 			together = append(together, name)
 		}
 		t := cfg.trunk(name)
-		var norm *tensor.Norm
+		o := tokenizers.StemOptions{Width: t.Width, Classes: of.Classes(), Conv: of.Stem == "conv", Act: t.Act()}
 		if of.StemNorm {
 			n := t.NormOf()
-			norm = &n
+			o.Norm = &n
 		}
-		m.stems[name] = tokenizers.NewStem(m.Bank, name, processors[name].Layout(), t.Width, of.Pool == "class", norm)
+		m.stems[name] = tokenizers.NewStem(m.Bank, name, processors[name].Layout(), o)
 	}
 	m.Map = sharing.NewMap(cfg.Sharing, "trunk", cfg.Trunk.Layers, together)
 	shared := &trunk{encoder.NewTrunk(cfg.Trunk, m.Bank, m.Map), m.Map}
@@ -79,11 +86,14 @@ func build(cfg Config, processors map[string]modalities.Processor, dev tensor.De
 			of := sharing.NewMap(layers, "trunk@"+name, own.Layers, []string{name})
 			m.trunks[name] = &trunk{encoder.NewTrunk(*own, m.Bank, of), of}
 		}
-		m.heads[name] = encoder.NewHead(cfg.trunk(name), m.Bank, name, cfg.Modalities[name].Pool)
+		m.heads[name] = encoder.NewHead(cfg.trunk(name), m.Bank, name, cfg.Modalities[name].Sequence, cfg.Trunk.Embed)
 	}
 	for i, a := range m.names {
 		for _, b := range m.names[i+1:] {
 			m.Bank.Vector(temperatureName(a, b), 1, float32(-math.Log(cfg.Temperature.Initial)))
+			if cfg.Temperature.Bias {
+				m.Bank.Vector(biasName(a, b), 1, 0)
+			}
 		}
 	}
 	m.tapes.New = func() any { return autograd.NewTape(dev, false) }
@@ -101,6 +111,25 @@ func temperatureName(a, b string) string {
 // of 1/temperature, by which its similarities are scaled.
 func (m *Model) LogScale(a, b string) *autograd.Param { return m.Bank.Param(temperatureName(a, b)) }
 
+func biasName(a, b string) string { return temperatureName(a, b) + "/bias" }
+
+// LogitBias returns the parameter [1] that is added to the scaled similarities
+// of a pair of modalities, in a model that has it.
+func (m *Model) LogitBias(a, b string) *autograd.Param { return m.Bank.Param(biasName(a, b)) }
+
+// Logit returns what a similarity of a pair of modalities becomes: scaled by
+// the pair's temperature, and with its bias where the model has one.
+func (m *Model) Logit(a, b string, similarity float64) float64 {
+	x := math.Exp(float64(m.Bank.Read(m.LogScale(a, b))[0])) * similarity
+	if m.Config.Temperature.Bias {
+		x += float64(m.Bank.Read(m.LogitBias(a, b))[0])
+	}
+	return x
+}
+
+// Trunk returns the map of the trunk that a modality runs through.
+func (m *Model) Trunk(modality string) *sharing.Map { return m.trunks[modality].sharing }
+
 // ClampTemperatures keeps the temperatures within [least, 1], after a step of
 // the optimizer.
 func (m *Model) ClampTemperatures() {
@@ -115,6 +144,7 @@ func (m *Model) ClampTemperatures() {
 // Int8 rounds the weights of the trunks' products to int8, for embedding
 // alone: faster, a quarter of the memory, and a little off.
 func (m *Model) Int8() {
+	m.Fingerprint() // of the weights as they were
 	for _, e := range m.Inspect().Map {
 		if p := e.Tensor + "/weight"; e.Role.Product() && !m.rounded[p] {
 			m.Bank.Set(m.Bank.Param(p), m.Device.Int8(m.Bank.Param(p).Value))
@@ -141,9 +171,15 @@ func (m *Model) Processor(modality string) (modalities.Processor, error) {
 	return p, nil
 }
 
-// Fingerprint identifies the weights; it is empty for a model that has been
-// neither saved nor opened.
-func (m *Model) Fingerprint() string { return m.fingerprint }
+// Fingerprint identifies the weights that a model was opened or saved with.
+func (m *Model) Fingerprint() string {
+	m.hashing.Lock()
+	defer m.hashing.Unlock()
+	if m.fingerprint == "" {
+		m.fingerprint = fingerprint(Tensors(m.Bank))
+	}
+	return m.fingerprint
+}
 
 // Input is the samples of one modality in a batch.
 type Input struct {

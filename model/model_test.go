@@ -228,16 +228,18 @@ func TestOpenNamesWhatIsWrong(t *testing.T) {
 
 func TestConfigNamesTheKey(t *testing.T) {
 	for in, want := range map[string]string{
-		strings.Replace(tinyConfig, `"width"`, `"widht"`, 1):                                                                              `unknown key "trunk.widht" (did you mean "width"?)`,
-		strings.Replace(tinyConfig, `"heads": 2`, `"heads": 3`, 1):                                                                        "trunk.heads: 3 does not divide the width 8",
-		strings.Replace(tinyConfig, `"last"`, `"first"`, 1):                                                                               "modalities.word.pool",
-		strings.Replace(tinyConfig, `"class"`, `"class", "causal": true`, 1):                                                              "modalities.signal.pool",
-		strings.Replace(tinyConfig, `"signal"`, `"smell"`, 1):                                                                             `no modality "smell"`,
-		strings.Replace(tinyConfig, `"unique": 2`, `"unique": 9`, 1):                                                                      "sharing.layers",
-		strings.Replace(tinyConfig, `"layers": 4`, `"layers": 0`, 1):                                                                      "trunk.layers",
-		strings.Replace(tinyConfig, `"sharing"`, `"temperature": {"initial": 2}, "sharing"`, 1):                                           "temperature",
-		strings.Replace(tinyConfig, `"word": {`, `"word": {"trunk": {"width": 9, "layers": 2, "heads": 2, "hidden": 8}, `, 1):             "modalities.word.trunk.heads: 2 does not divide the width 9",
-		strings.Replace(tinyConfig, `"word": {`, `"word": {"trunk": {"width": 8, "layers": 2, "heads": 2, "hidden": 8, "embed": 5}, `, 1): "modalities.word.trunk.embed",
+		strings.Replace(tinyConfig, `"width"`, `"widht"`, 1):                                                                                                    `unknown key "trunk.widht" (did you mean "width"?)`,
+		strings.Replace(tinyConfig, `"heads": 2`, `"heads": 3`, 1):                                                                                              "trunk.heads: 3 does not divide the width 8",
+		strings.Replace(tinyConfig, `"last"`, `"first"`, 1):                                                                                                     "modalities.word.pool",
+		strings.Replace(tinyConfig, `"class"`, `"class", "causal": true`, 1):                                                                                    "modalities.signal.pool",
+		strings.Replace(tinyConfig, `"signal"`, `"smell"`, 1):                                                                                                   `no modality "smell"`,
+		strings.Replace(tinyConfig, `"unique": 2`, `"unique": 9`, 1):                                                                                            "sharing.layers",
+		strings.Replace(tinyConfig, `"layers": 4`, `"layers": 0`, 1):                                                                                            "trunk.layers",
+		strings.Replace(tinyConfig, `"sharing"`, `"temperature": {"initial": 2}, "sharing"`, 1):                                                                 "temperature",
+		strings.Replace(tinyConfig, `"word": {`, `"word": {"trunk": {"width": 9, "layers": 2, "heads": 2, "hidden": 8}, `, 1):                                   "modalities.word.trunk.heads: 2 does not divide the width 9",
+		strings.Replace(tinyConfig, `"word": {`, `"word": {"projection": "none", "trunk": {"width": 8, "layers": 2, "heads": 2, "hidden": 8, "embed": 5}, `, 1): `modalities.word.projection: "none" needs a trunk whose embed (5) is its width (8)`,
+		strings.Replace(tinyConfig, `"word": {`, `"word": {"stem": "conv1d", `, 1):                                                                              "modalities.word.stem",
+		strings.Replace(tinyConfig, `"width"`, `"norm_place": "middle", "width"`, 1):                                                                            "trunk.norm_place",
 	} {
 		_, err := ParseConfig("c.json", []byte(in))
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "c.json: ") {

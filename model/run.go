@@ -91,7 +91,7 @@ func OpenOn(dir string, dev tensor.Device) (*Model, error) {
 			return nil, fmt.Errorf("%s: what the %s modality learned (its vocabulary) is missing from the run folder", run, name)
 		}
 	}
-	m := build(cfg, processors, dev, sharing.NewEmptyBank(dev))
+	m := NewEmpty(cfg, processors, dev)
 	return m, m.open(weights)
 }
 
@@ -200,9 +200,6 @@ func (m *Model) read(path string, visit func(f *checkpoint.File, p *autograd.Par
 		}
 	}
 	m.fingerprint = f.Meta()["fingerprint"]
-	if m.fingerprint == "" {
-		m.fingerprint = fingerprint(Tensors(m.Bank))
-	}
 	return nil
 }
 

@@ -72,7 +72,7 @@ func checkAttention(op string, y, lse, qkv *Tensor, spans []Span, heads int) (he
 		if s.One {
 			first, last = s.Start+s.Query-s.Skip, s.Start+s.Query-s.Skip
 		}
-		if s.Start < 0 || s.Len < 0 || s.Start+s.Len > qkv.Rows || s.Query < 0 || s.One && s.Query >= s.Len || s.Len > 0 && (first < 0 || last >= y.Rows) {
+		if s.Start < 0 || s.Len < 0 || s.Start+s.Len > qkv.Rows || s.Query < 0 || s.One && (s.Query > s.Len || s.Start+s.Query >= qkv.Rows) || s.Len > 0 && (first < 0 || last >= y.Rows) {
 			panic(fmt.Sprintf("tensor: %s: span %+v of %d rows, with %d queries", op, s, qkv.Rows, y.Rows))
 		}
 	}

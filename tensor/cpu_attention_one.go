@@ -54,7 +54,7 @@ func attendOneGrad(s *attentionScratch, dqkv, dy, y, lse, qkv *Tensor, span Span
 	vec.ExpMinus(p, p, scale, row(lse, at-span.Skip)[head])
 	vec.SoftmaxGradAt(dp, p, dp, scale, vec.Dot(out, dout))
 	for part := range 3 {
-		for j := range span.Len {
+		for j := range max(span.Len, span.Query+1) {
 			clear(headRow(dqkv, span.Start+j, part, head, hd))
 		}
 	}

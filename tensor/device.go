@@ -52,6 +52,10 @@ type Device interface {
 	// which either may be nil: dw [O, I] = dy' in(x), db [1, O] = the sum of
 	// dy's rows, or += with accW and accB.
 	LinearWeightGrad(dw, db, dy *Tensor, x Input, accW, accB bool)
+	// Act is y = act(x), ActGrad its gradient: dx = or, with acc, +=
+	// act'(x) dy.
+	Act(y, x *Tensor, act Act)
+	ActGrad(dx, dy, x *Tensor, act Act, acc bool)
 	// MatMul is c = op(a) op(b), or c += with acc; op transposes when asked.
 	MatMul(c, a, b *Tensor, transA, transB, acc bool)
 
@@ -151,6 +155,7 @@ type Span struct {
 	// Causal lets row i attend to rows up to i alone.
 	Causal bool
 	// One makes row Query of the span its only query; otherwise all rows are.
+	// Query Len is the row behind the span, which is no key.
 	One   bool
 	Query int
 	// Skip is what attention's result has fewer rows before the span's than

@@ -12,41 +12,59 @@ import (
 // Stem is the half of a tokenizer that has weights. It makes the first rows
 // of the trunk: patches through a linear map (a convolution whose stride is
 // its size) or ids through a table, plus learned positions, behind a class
-// token where the model wants one.
+// tokens where the model wants some.
 //
 // Its tensors are tokenizers/M/patch/weight [D, P] and bias [D], or
-// tokenizers/M/subword [V, D]; tokenizers/M/positions [rows*cols, D], with a
-// first row for the class token; tokenizers/M/class [1, D]; tokenizers/M/norm
-// where the rows are normalised.
+// tokenizers/M/subword [V, D]; tokenizers/M/conv/J/weight [D, D] for J = 0, 1
+// and 2 and tokenizers/M/conv/1/bias [D] where rows are convolved;
+// tokenizers/M/positions [rows, D], with first rows for the class tokens;
+// tokenizers/M/class [C, D]; tokenizers/M/norm where the rows are normalised.
 type Stem struct {
+	o         StemOptions
 	layout    Layout
-	width     int
 	bank      *sharing.Bank
 	name      string
 	positions *autograd.Param
-	class     *autograd.Param // nil without a class token
+	class     *autograd.Param // nil without class tokens
 	table     *autograd.Param // nil for patches
-	norm      *tensor.Norm    // nil without a norm
 }
 
-// NewStem puts a modality's tensors into the bank. norm, if not nil,
-// normalises the rows.
-func NewStem(bank *sharing.Bank, modality string, l Layout, width int, class bool, norm *tensor.Norm) *Stem {
-	s := &Stem{norm: norm, layout: l, width: width, bank: bank, name: "tokenizers/" + modality}
+// StemOptions says what rows a stem makes.
+type StemOptions struct {
+	// Width is D.
+	Width int
+	// Classes is the number of class tokens, C.
+	Classes int
+	// Conv convolves the rows, with an activation Act before and after: row i
+	// of the result sees rows 2i-1, 2i and 2i+1, and zeros beyond the ends
+	// (Radford et al. 2022, section 2.2).
+	Conv bool
+	Act  tensor.Act
+	// Norm, if not nil, normalises the rows.
+	Norm *tensor.Norm
+}
+
+// NewStem puts a modality's tensors into the bank.
+func NewStem(bank *sharing.Bank, modality string, l Layout, o StemOptions) *Stem {
+	s := &Stem{o: o, layout: l, bank: bank, name: "tokenizers/" + modality}
 	if l.Patch > 0 {
-		bank.Matrix(s.name+"/patch/weight", width, l.Patch, 1/math.Sqrt(float64(l.Patch)))
-		bank.Vector(s.name+"/patch/bias", width, 0)
+		bank.Matrix(s.name+"/patch/weight", o.Width, l.Patch, 1/math.Sqrt(float64(l.Patch)))
+		bank.Vector(s.name+"/patch/bias", o.Width, 0)
 	} else {
-		s.table = bank.Matrix(s.name+"/subword", l.Vocab, width, 0.02)
+		s.table = bank.Matrix(s.name+"/subword", l.Vocab, o.Width, 0.02)
 	}
-	rows := l.Grid[0] * l.Grid[1]
-	if class {
-		rows++
-		s.class = bank.Matrix(s.name+"/class", 1, width, 0.02)
+	if o.Conv {
+		for j := range 3 {
+			bank.Matrix(s.conv(j)+"/weight", o.Width, o.Width, 1/math.Sqrt(3*float64(o.Width)))
+		}
+		bank.Vector(s.conv(1)+"/bias", o.Width, 0)
 	}
-	s.positions = bank.Matrix(s.name+"/positions", rows, width, 0.02)
-	if norm != nil {
-		bank.Norm(s.name+"/norm", width, norm.RMS)
+	if o.Classes > 0 {
+		s.class = bank.Matrix(s.name+"/class", o.Classes, o.Width, 0.02)
+	}
+	s.positions = bank.Matrix(s.name+"/positions", s.Length(Tokens{Grid: l.Grid}), o.Width, 0.02)
+	if o.Norm != nil {
+		bank.Norm(s.name+"/norm", o.Width, o.Norm.RMS)
 	}
 	// Neither is a map that could grow out of proportion.
 	for _, p := range []*autograd.Param{s.class, s.positions} {
@@ -57,12 +75,16 @@ func NewStem(bank *sharing.Bank, modality string, l Layout, width int, class boo
 	return s
 }
 
+// conv is the name of the weight for neighbour j-1.
+func (s *Stem) conv(j int) string { return fmt.Sprintf("%s/conv/%d", s.name, j) }
+
 // Length returns the number of rows that a sample takes.
 func (s *Stem) Length(tokens Tokens) int {
-	if s.class != nil {
-		return tokens.Len() + 1
+	n := tokens.Len()
+	if s.o.Conv {
+		n = (n + 1) / 2
 	}
-	return tokens.Len()
+	return n + s.o.Classes
 }
 
 // Check says whether the stem can take a sample.
@@ -90,10 +112,10 @@ func (s *Stem) Check(tokens Tokens) error {
 // T is the sum of their lengths. The samples have passed Check.
 func (s *Stem) Forward(t *autograd.Tape, batch []Tokens) *autograd.Var {
 	x := s.rows(t, batch)
-	if s.norm == nil {
+	if s.o.Norm == nil {
 		return x
 	}
-	return t.Norm(x, []autograd.Part{s.bank.Part(s.name+"/norm", x.Rows())}, *s.norm)
+	return t.Norm(x, []autograd.Part{s.bank.Part(s.name+"/norm", x.Rows())}, *s.o.Norm)
 }
 
 // rows is Forward before the norm.
@@ -103,10 +125,10 @@ func (s *Stem) rows(t *autograd.Tape, batch []Tokens) *autograd.Var {
 	var patches [][]float32
 	n := int32(0)
 	for _, tokens := range batch {
-		if s.class != nil {
+		for c := range s.o.Classes {
 			places.Append()
-			classes.Append(0)
-			positions.Append(0)
+			classes.Append(int32(c))
+			positions.Append(int32(c))
 		}
 		for i := range tokens.Len() {
 			if s.table != nil {
@@ -120,7 +142,13 @@ func (s *Stem) rows(t *autograd.Tape, batch []Tokens) *autograd.Var {
 		if s.table == nil {
 			patches = append(patches, tokens.Patches)
 		}
-		s.place(positions, tokens.Grid)
+		if s.o.Conv {
+			for i := range s.Length(tokens) {
+				positions.Append(int32(i))
+			}
+		} else {
+			s.place(positions, tokens.Grid)
+		}
 	}
 	pos := autograd.Term{S: positions, X: s.positions.Var()}
 	if s.table != nil {
@@ -132,6 +160,14 @@ func (s *Stem) rows(t *autograd.Tape, batch []Tokens) *autograd.Var {
 	}
 	x := t.Input(int(n), s.layout.Patch, patches...)
 	part := []autograd.Part{s.bank.Part(s.name+"/patch", int(n))}
+	if s.o.Conv {
+		x = t.Act(s.convolve(t, t.Linear(x, part, autograd.LinearOptions{}), batch), s.o.Act)
+		places.Reset()
+		for i := range x.Rows() {
+			places.Append(int32(i))
+		}
+		return t.Gather(autograd.Term{S: places, X: x}, pos)
+	}
 	if s.class == nil {
 		return t.Linear(x, part, autograd.LinearOptions{Residual: t.Gather(pos)})
 	}
@@ -139,13 +175,32 @@ func (s *Stem) rows(t *autograd.Tape, batch []Tokens) *autograd.Var {
 	return t.Gather(autograd.Term{S: places, X: x}, autograd.Term{S: classes, X: s.class.Var()}, pos)
 }
 
+// convolve returns the rows of a convolution of act(x), before its activation.
+func (s *Stem) convolve(t *autograd.Tape, x *autograd.Var, batch []Tokens) *autograd.Var {
+	var y *autograd.Var
+	for j := range 3 {
+		rows, start := t.Sparse(), 0
+		for _, tokens := range batch {
+			for i := range s.Length(tokens) {
+				if at := 2*i + j - 1; at >= 0 && at < tokens.Len() {
+					rows.Append(int32(start + at))
+				} else {
+					rows.Append()
+				}
+			}
+			start += tokens.Len()
+		}
+		// A row of zeros stays one through an activation.
+		near := t.Gather(autograd.Term{S: rows, X: x})
+		y = t.Linear(near, []autograd.Part{s.bank.Part(s.conv(j), near.Rows())}, autograd.LinearOptions{Act: s.o.Act, Residual: y})
+	}
+	return y
+}
+
 // place appends, for each token of a grid, the entries of its position in the
 // table.
 func (s *Stem) place(to *tensor.Sparse, grid [2]int) {
-	first := int32(0)
-	if s.class != nil {
-		first = 1
-	}
+	first := int32(s.o.Classes)
 	table := s.layout.Grid
 	if !s.layout.Stretch || grid == table {
 		for i := range grid[0] {

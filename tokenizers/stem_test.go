@@ -1,6 +1,7 @@
 package tokenizers
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -57,7 +58,7 @@ func sum(xs ...[]float32) []float32 {
 
 func TestIDsWithClassToken(t *testing.T) {
 	b := sharing.NewBank(dev, 1)
-	s := NewStem(b, "text", Layout{Vocab: 10, Grid: [2]int{1, 5}}, 4, true, nil)
+	s := NewStem(b, "text", Layout{Vocab: 10, Grid: [2]int{1, 5}}, StemOptions{Width: 4, Classes: 1})
 	rows := forward(s, Tokens{IDs: []int32{7, 7, 2}, Grid: [2]int{1, 3}}, Tokens{IDs: []int32{9}, Grid: [2]int{1, 1}})
 	table, pos, class := values(b, "tokenizers/text/subword"), values(b, "tokenizers/text/positions"), values(b, "tokenizers/text/class")[0]
 	if len(rows) != 6 {
@@ -71,19 +72,15 @@ func TestIDsWithClassToken(t *testing.T) {
 }
 
 func TestPatches(t *testing.T) {
-	for _, class := range []bool{false, true} {
+	for _, first := range []int{0, 1, 2} {
 		b := sharing.NewBank(dev, 1)
-		s := NewStem(b, "audio", Layout{Patch: 3, Grid: [2]int{2, 3}}, 4, class, nil)
+		s := NewStem(b, "audio", Layout{Patch: 3, Grid: [2]int{2, 3}}, StemOptions{Width: 4, Classes: first})
 		if err := b.Write(b.Param("tokenizers/audio/patch/bias"), []float32{1, 2, 3, 4}); err != nil {
 			t.Fatal(err)
 		}
 		patches := []float32{1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 1, 1} // 2 x 2: a prefix of the table in both directions
 		rows := forward(s, Tokens{Patches: patches, Grid: [2]int{2, 2}})
 		w, pos := values(b, "tokenizers/audio/patch/weight"), values(b, "tokenizers/audio/positions")
-		first := 0
-		if class {
-			first = 1
-		}
 		column := func(j int) []float32 { return []float32{w[0][j], w[1][j], w[2][j], w[3][j]} }
 		bias := []float32{1, 2, 3, 4}
 		near(t, "row 0, column 1", rows[first+1], sum(column(1), bias, pos[first+1]))
@@ -137,15 +134,81 @@ func TestCubicInterpolation(t *testing.T) {
 
 func TestStretchedPositionsAndGradient(t *testing.T) {
 	b := sharing.NewBank(dev, 1)
-	s := NewStem(b, "image", Layout{Patch: 2, Grid: [2]int{2, 2}, Stretch: true}, 3, true, nil)
+	s := NewStem(b, "image", Layout{Patch: 2, Grid: [2]int{2, 2}, Stretch: true}, StemOptions{Width: 3, Classes: 1})
+	checkGradient(t, b, s, [2]int{3, 2})
+}
+
+// TestConvolution holds the rows of a convolution to its definition, and its
+// gradient.
+func TestConvolution(t *testing.T) {
+	b := sharing.NewBank(dev, 1)
+	s := NewStem(b, "audio", Layout{Patch: 2, Grid: [2]int{1, 6}}, StemOptions{Width: 3, Conv: true, Act: tensor.GELU})
+	rng := rand.New(rand.NewPCG(2, 1))
+	for _, p := range b.Params() {
+		x := b.Read(p)
+		for i := range x {
+			x[i] = float32(rng.NormFloat64())
+		}
+		if err := b.Write(p, x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gelu := func(x []float32) []float32 {
+		y := make([]float32, len(x))
+		for i, v := range x {
+			y[i] = float32(float64(v) * (1 + math.Erf(float64(v)/math.Sqrt2)) / 2)
+		}
+		return y
+	}
+	times := func(w [][]float32, x []float32) []float32 {
+		y := make([]float32, len(w))
+		for i := range w {
+			for j := range x {
+				y[i] += w[i][j] * x[j]
+			}
+		}
+		return y
+	}
+	const n = 5
+	patches := make([]float32, 2*n)
+	for i := range patches {
+		patches[i] = float32(rng.NormFloat64())
+	}
+	rows := forward(s, Tokens{Patches: patches, Grid: [2]int{1, n}})
+	if len(rows) != 3 || s.Length(Tokens{Grid: [2]int{1, n}}) != 3 {
+		t.Fatalf("%d rows of %d tokens, want 3", len(rows), n)
+	}
+	at := "tokenizers/audio/"
+	for i, row := range rows {
+		y := values(b, at+"conv/1/bias")[0]
+		for j := range 3 {
+			if k := 2*i + j - 1; k >= 0 && k < n {
+				h := sum(times(values(b, at+"patch/weight"), patches[2*k:2*k+2]), values(b, at+"patch/bias")[0])
+				y = sum(y, times(values(b, fmt.Sprintf("%sconv/%d/weight", at, j)), gelu(h)))
+			}
+		}
+		near(t, fmt.Sprintf("row %d", i), row, sum(gelu(y), values(b, at+"positions")[i]))
+	}
+	checkGradient(t, b, s, [2]int{1, 3}, [2]int{1, n})
+}
+
+// checkGradient compares the gradients of a stem that reads patches of 2 with
+// differences, for samples of these grids.
+func checkGradient(t *testing.T, b *sharing.Bank, s *Stem, grids ...[2]int) {
+	t.Helper()
 	b.Freeze(func(string) bool { return true }, false)
 	rng := rand.New(rand.NewPCG(1, 1))
-	patches := make([]float32, 2*3*2)
-	for i := range patches {
-		patches[i] = rng.Float32()
+	var batch []Tokens
+	rows := 0
+	for _, g := range grids {
+		tokens := Tokens{Grid: g}
+		for range 2 * tokens.Len() {
+			tokens.Patches = append(tokens.Patches, rng.Float32())
+		}
+		batch = append(batch, tokens)
+		rows += s.Length(tokens)
 	}
-	batch := []Tokens{{Patches: patches, Grid: [2]int{3, 2}}}
-	c := make([]float32, 7*3)
+	c := make([]float32, rows*3)
 	for i := range c {
 		c[i] = float32(rng.NormFloat64())
 	}
@@ -175,7 +238,7 @@ func TestStretchedPositionsAndGradient(t *testing.T) {
 			}
 			numeric := (set(old+0.05) - set(old-0.05)) / 0.1
 			set(old)
-			if math.Abs(numeric-float64(g[k])) > 1e-3 {
+			if math.Abs(numeric-float64(g[k])) > 2e-3*max(1, math.Abs(numeric)) {
 				t.Errorf("%s[%d]: gradient %g, by differences %g", p.Name, k, g[k], numeric)
 			}
 		}
@@ -183,8 +246,8 @@ func TestStretchedPositionsAndGradient(t *testing.T) {
 }
 
 func TestCheckRefuses(t *testing.T) {
-	ids := NewStem(sharing.NewBank(dev, 1), "text", Layout{Vocab: 10, Grid: [2]int{1, 5}}, 4, false, nil)
-	patches := NewStem(sharing.NewBank(dev, 1), "audio", Layout{Patch: 3, Grid: [2]int{1, 2}}, 4, false, nil)
+	ids := NewStem(sharing.NewBank(dev, 1), "text", Layout{Vocab: 10, Grid: [2]int{1, 5}}, StemOptions{Width: 4})
+	patches := NewStem(sharing.NewBank(dev, 1), "audio", Layout{Patch: 3, Grid: [2]int{1, 2}}, StemOptions{Width: 4})
 	for _, c := range []struct {
 		s    *Stem
 		t    Tokens
