@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/onetrunk/onetrunk/model"
+	"github.com/onetrunk/onetrunk/tokenizers"
 )
 
 // TestMain lets the test binary be mmembed when a benchmark, which starts
@@ -94,6 +95,50 @@ func TestBenchMistakes(t *testing.T) {
 		code, _, errs := mmembed(t, append([]string{"bench"}, c.args...)...)
 		if code != c.code || !strings.Contains(errs, c.want) || strings.Count(errs, "\n") != 1 {
 			t.Errorf("%v: exit %d, %q; want exit %d and %q", c.args, code, errs, c.code, c.want)
+		}
+	}
+}
+
+// TestInt8OfViTB32 holds embeddings with int8 weights to those in float32, at
+// the sizes that people use.
+func TestInt8OfViTB32(t *testing.T) {
+	if testing.Short() {
+		t.Skip("150 million random weights take some seconds")
+	}
+	m, err := (&benchCmd{Config: "clip-vitb32"}).open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	samples, want := map[string][]tokenizers.Tokens{}, map[string][]float32{}
+	for _, name := range m.Modalities() {
+		p, err := m.Processor(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if samples[name], err = randomBatch(m, name, p.Layout().Grid, 4); err != nil {
+			t.Fatal(err)
+		}
+		if want[name], err = m.Embed(t.Context(), name, samples[name]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.Int8()
+	for name := range samples {
+		got, err := m.Embed(t.Context(), name, samples[name])
+		if err != nil {
+			t.Fatal(err)
+		}
+		least := 1.0
+		for i := 0; i < len(got); i += m.Dim() {
+			var cos float64
+			for j := i; j < i+m.Dim(); j++ {
+				cos += float64(got[j]) * float64(want[name][j])
+			}
+			least = min(least, cos)
+		}
+		t.Logf("%s: cosine %.5f at least", name, least)
+		if least < 0.999 {
+			t.Errorf("%s: a cosine of %g to float32", name, least)
 		}
 	}
 }
