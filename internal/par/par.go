@@ -25,9 +25,15 @@ type Pool struct {
 
 // New makes a pool of the given number of workers, at least one.
 func New(workers int) *Pool {
-	p := &Pool{caller: newSleeper()}
+	// Where there are fewer processors than workers, one that looks would keep
+	// another from its work.
+	looks := looks
+	if workers > runtime.GOMAXPROCS(0) {
+		looks = 0
+	}
+	p := &Pool{caller: newSleeper(looks)}
 	for w := 1; w < workers; w++ {
-		h := newSleeper()
+		h := newSleeper(looks)
 		p.helpers = append(p.helpers, h)
 		go func() {
 			for call := uint32(1); ; call++ {
@@ -108,6 +114,7 @@ func (p *Pool) drain(worker int) {
 // a kernel is often followed by the next within less time than it takes to
 // wake a thread, and asleep after that.
 type sleeper struct {
+	looks  int
 	asleep atomic.Bool
 	wake   chan struct{}
 }
@@ -115,20 +122,24 @@ type sleeper struct {
 // looks is how often a sleeper looks before it sleeps: for about 50 us.
 const looks = 20000
 
-func newSleeper() *sleeper { return &sleeper{wake: make(chan struct{}, 1)} }
+func newSleeper(looks int) *sleeper { return &sleeper{looks: looks, wake: make(chan struct{}, 1)} }
 
-// wait returns once ready does true. Who makes it true calls rouse after that.
+// wait returns once ready does true. Who makes it true calls rouse after that,
+// which may come so late that it ends the sleep of the next wait: what is true
+// then is looked at again.
 func (s *sleeper) wait(ready func() bool) {
-	for range looks {
-		if ready() {
+	for {
+		for range s.looks {
+			if ready() {
+				return
+			}
+		}
+		s.asleep.Store(true)
+		if ready() && s.asleep.CompareAndSwap(true, false) {
 			return
 		}
+		<-s.wake
 	}
-	s.asleep.Store(true)
-	if ready() && s.asleep.CompareAndSwap(true, false) {
-		return
-	}
-	<-s.wake
 }
 
 func (s *sleeper) rouse() {

@@ -3,6 +3,7 @@ package par
 import (
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 func TestForRunsEachPieceOnce(t *testing.T) {
@@ -23,6 +24,32 @@ func TestForRunsEachPieceOnce(t *testing.T) {
 				if c := count[i].Load(); c != 1 {
 					t.Fatalf("workers %d: piece %d of %d ran %d times", workers, i, n, c)
 				}
+			}
+		}
+		p.Close()
+	}
+}
+
+// TestForReturnsWhenAllIsDone calls For again and again, at once and after
+// pauses in which workers fall asleep: what a piece wrote must be there.
+func TestForReturnsWhenAllIsDone(t *testing.T) {
+	for _, workers := range []int{2, 3, 8} {
+		p := New(workers)
+		wrote := make([]int, 16)
+		for round := 1; round <= 3000; round++ {
+			p.For(len(wrote), func(_, i int) {
+				if round%100 == 0 && i == round/100%16 {
+					time.Sleep(200 * time.Microsecond)
+				}
+				wrote[i] = round
+			})
+			for i, r := range wrote {
+				if r != round {
+					t.Fatalf("%d workers: piece %d of round %d was not done when For returned", workers, i, round)
+				}
+			}
+			if round%50 == 0 {
+				time.Sleep(200 * time.Microsecond)
 			}
 		}
 		p.Close()
