@@ -292,6 +292,81 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// TestConvolutionsEqualTransformers multiplies patches by a filter and holds
+// that to the first convolutions of Whisper and AST over what their feature
+// extractors make of the same signal; testdata/make_extractors.py.
+func TestConvolutionsEqualTransformers(t *testing.T) {
+	data, err := os.ReadFile("testdata/extractors.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var g struct {
+		Samples           int
+		Whisper, AST, Cut [][]float64
+	}
+	if err := json.Unmarshal(data, &g); err != nil {
+		t.Fatal(err)
+	}
+	clip := Clip{Samples: make([]float32, g.Samples), Rate: 16000}
+	for i := range clip.Samples {
+		triangle := i*37%4096 - 2048
+		clip.Samples[i] = float32(i*i%8191-4095+4*(max(triangle, -triangle)-1024)) / 16384
+	}
+	const ast = `{"features": "kaldi", "scale": "kaldi", "mels": 128, "fmin": 20, "pad": "frames", "patch": [16, 16],
+		"stride": [10, 10], "mean": -4.2677393, "std": 9.1379948, "seconds": `
+	for name, c := range map[string]struct {
+		config string
+		want   [][]float64
+		cut    int
+	}{
+		"Whisper": {`{"features": "whisper", "fft": 400, "mels": 80, "fmin": 0, "pad": "samples", "patch": [80, 3],
+			"stride": [80, 1], "edge": 1, "mean": -4, "std": 4, "seconds": 1}`, g.Whisper, 0},
+		"AST":     {ast + "0.655}", g.AST, 0},  // 64 frames
+		"AST cut": {ast + "0.315}", g.Cut, 12}, // 30 frames of 38, 2 patches of 3
+	} {
+		p := processorOf(t, c.config)
+		tok, err := p.Tokenize(clip)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if grid := [2]int{len(c.want), len(c.want[0])}; tok.Grid != grid || p.Layout().Grid != grid || tok.Cut != c.cut {
+			t.Fatalf("%s: grid %v of at most %v with %d cut, want %v with %d", name, tok.Grid, p.Layout().Grid, tok.Cut, grid, c.cut)
+		}
+		size := p.Layout().Patch
+		for i := range tok.Len() {
+			var got float64
+			for k, v := range tok.Patches[i*size : (i+1)*size] {
+				got += float64(v) * float64(k*7919%101-50) / 1000
+			}
+			if want := c.want[i/tok.Grid[1]][i%tok.Grid[1]]; math.Abs(got-want) > 2e-4 {
+				t.Fatalf("%s: patch %d gives %g, want %g", name, i, got, want)
+			}
+		}
+	}
+}
+
+func TestShortClips(t *testing.T) {
+	const kaldi = `{"features": "kaldi", "mels": 32, "patch": [16, 16], "stride": [10, 10], "pad": `
+	short := Clip{Samples: make([]float32, 100), Rate: 16000} // less than a frame
+	if _, err := processorOf(t, kaldi+`"none"}`).Tokenize(short); err == nil || !strings.Contains(err.Error(), "100 samples") {
+		t.Errorf("error %v, want it to name 100 samples", err)
+	}
+	for _, pad := range []string{"samples", "frames"} {
+		p := processorOf(t, kaldi+`"`+pad+`"}`)
+		tok, err := p.Tokenize(short)
+		if err != nil || tok.Grid != p.Layout().Grid {
+			t.Errorf("pad %s: grid %v (%v), want %v", pad, tok.Grid, err, p.Layout().Grid)
+		}
+	}
+	if short.Samples = short.Samples[:1]; cap(short.Samples) < 100 {
+		t.Fatal("no room behind the clip")
+	}
+	short.Samples[:2][1] = 1
+	if _, err := processorOf(t, `{"pad": "samples"}`).Tokenize(short); err != nil || short.Samples[:2][1] != 1 {
+		t.Errorf("what lies behind a clip was written (%v)", err)
+	}
+}
+
 func TestAugment(t *testing.T) {
 	p := processorOf(t, `{"augment": {"gain_db": 6, "shift": 0.5}}`)
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -319,16 +394,22 @@ func TestAugment(t *testing.T) {
 
 func TestConfigErrors(t *testing.T) {
 	for config, want := range map[string]string{
-		`{"rates": 8000}`:               `did you mean "rate"`,
-		`{"rate": 0}`:                   "rate",
-		`{"fft": 100}`:                  "fft",
-		`{"hop": 0}`:                    "hop",
-		`{"fmin": 9000}`:                "fmin",
-		`{"patch": [5, 4]}`:             "patch",
-		`{"scale": "bark"}`:             "scale",
-		`{"seconds": 0}`:                "seconds",
-		`{"std": 0}`:                    "std",
-		`{"mels": 400, "patch": [4,4]}`: "holds no bin",
+		`{"rates": 8000}`:                      `did you mean "rate"`,
+		`{"rate": 0}`:                          "rate",
+		`{"fft": 100}`:                         "fft",
+		`{"hop": 0}`:                           "hop",
+		`{"fmin": 9000}`:                       "fmin",
+		`{"patch": [5, 4]}`:                    "patch",
+		`{"scale": "bark"}`:                    "scale",
+		`{"seconds": 0}`:                       "seconds",
+		`{"seconds": 1e-9}`:                    "seconds",
+		`{"features": "mfcc"}`:                 "features",
+		`{"pad": "zeros"}`:                     "pad",
+		`{"stride": [16, 0]}`:                  "stride",
+		`{"stride": [4, 4], "patch": [65, 4]}`: "stride",
+		`{"edge": 5}`:                          "edge",
+		`{"std": 0}`:                           "std",
+		`{"mels": 400, "patch": [4,4]}`:        "holds no bin",
 	} {
 		if _, err := (modality{}).Open(json.RawMessage(config), ""); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want it to hold %q", config, err, want)

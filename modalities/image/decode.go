@@ -66,14 +66,38 @@ func opaque(src image.Image, dropAlpha bool) *image.NRGBA {
 		draw.Draw(dst, dst.Rect, src, b.Min, draw.Over)
 		return dst
 	}
+	at := stored(src)
 	for y := range b.Dy() {
 		for x := range b.Dx() {
-			c := color.NRGBAModel.Convert(src.At(b.Min.X+x, b.Min.Y+y)).(color.NRGBA)
+			c := at(b.Min.X+x, b.Min.Y+y)
 			c.A = 255
 			dst.SetNRGBA(x, y, c)
 		}
 	}
 	return dst
+}
+
+// stored returns the function that reads a pixel's colour as PIL's
+// convert("RGB") sees it: whatever its alpha, and of colours of 16 bits the
+// upper 8, but the greys cut at 255.
+func stored(src image.Image) func(x, y int) color.NRGBA {
+	switch src := src.(type) {
+	case *image.NRGBA64:
+		return func(x, y int) color.NRGBA {
+			c := src.NRGBA64At(x, y)
+			return color.NRGBA{R: uint8(c.R >> 8), G: uint8(c.G >> 8), B: uint8(c.B >> 8)}
+		}
+	case *image.Gray16:
+		return func(x, y int) color.NRGBA {
+			v := uint8(min(src.Gray16At(x, y).Y, 255))
+			return color.NRGBA{R: v, G: v, B: v}
+		}
+	case *image.NYCbCrA:
+		return func(x, y int) color.NRGBA {
+			return color.NRGBAModel.Convert(src.YCbCrAt(x, y)).(color.NRGBA)
+		}
+	}
+	return func(x, y int) color.NRGBA { return color.NRGBAModel.Convert(src.At(x, y)).(color.NRGBA) }
 }
 
 // orient turns an image upright by an EXIF orientation, 1 to 8.

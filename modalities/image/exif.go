@@ -5,25 +5,53 @@ import (
 	"encoding/binary"
 )
 
-// orientation returns the EXIF orientation (tag 0x0112) of a JPEG, from 1 to
-// 8; 1 where there is none or it cannot be read.
+const pngMagic = "\x89PNG\r\n\x1a\n"
+
+// orientation returns the EXIF orientation (tag 0x0112) of a JPEG or a PNG,
+// from 1 to 8; 1 where there is none or it cannot be read.
 func orientation(data []byte) int {
-	if !bytes.HasPrefix(data, []byte{0xff, 0xd8}) {
-		return 1
+	switch {
+	case bytes.HasPrefix(data, []byte{0xff, 0xd8}):
+		return jpegOrientation(data[2:])
+	case bytes.HasPrefix(data, []byte(pngMagic)):
+		return pngOrientation(data[len(pngMagic):])
 	}
-	for data = data[2:]; len(data) >= 4 && data[0] == 0xff; {
+	return 1
+}
+
+// jpegOrientation reads the tag from the segments in front of the scan.
+func jpegOrientation(data []byte) int {
+	for len(data) >= 4 && data[0] == 0xff {
 		marker, size := data[1], int(binary.BigEndian.Uint16(data[2:]))
 		if size < 2 || len(data) < 2+size || marker == 0xda {
 			return 1
 		}
 		segment := data[4 : 2+size]
-		if marker == 0xe1 && bytes.HasPrefix(segment, []byte("Exif\x00\x00")) {
-			return tiffOrientation(segment[6:])
+		if marker == 0xe1 && bytes.HasPrefix(segment, exifHeader) {
+			return tiffOrientation(segment[len(exifHeader):])
 		}
 		data = data[2+size:]
 	}
 	return 1
 }
+
+// pngOrientation reads the tag from the chunk eXIf, wherever it stands.
+func pngOrientation(data []byte) int {
+	for len(data) >= 12 {
+		size := int64(binary.BigEndian.Uint32(data))
+		if size > int64(len(data)-12) {
+			return 1
+		}
+		if string(data[4:8]) == "eXIf" {
+			return tiffOrientation(bytes.TrimPrefix(data[8:8+size], exifHeader))
+		}
+		data = data[12+size:]
+	}
+	return 1
+}
+
+// exifHeader stands in front of the TIFF header in a JPEG, and in some PNGs.
+var exifHeader = []byte("Exif\x00\x00")
 
 // tiffOrientation reads the tag from the first directory of a TIFF header.
 func tiffOrientation(t []byte) int {

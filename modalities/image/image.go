@@ -4,9 +4,11 @@
 package image
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"image"
+	"image/color"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -43,12 +45,22 @@ type Config struct {
 	// fit "keep" the longest side. Patch is the side of a patch.
 	Size  int `json:"size"`
 	Patch int `json:"patch"`
-	// Fit is "crop" (the shorter side becomes Size, then the centre is cut
-	// out), "squash" (both sides become Size) or "keep" (the aspect stays:
-	// both sides become multiples of Patch, the longer one Size).
+	// Fit is "crop" (the shorter side becomes Resize, then the centre is cut
+	// out), "crop_floor" (the same, but for where a centre between two pixels
+	// goes: there up and left, as Hugging Face's processors have it, and with
+	// "crop" to the even place, as torchvision does), "squash" (both sides
+	// become Size) or "keep" (the aspect stays: both sides become multiples of
+	// Patch, the longer one Size).
 	Fit string `json:"fit"`
+	// Resize is the shorter side before the centre is cut out; 0 is Size. A
+	// side below Size is filled up with black on both ends.
+	Resize int `json:"resize,omitempty"`
+	// Filter resizes: "bicubic", "bilinear" or "lanczos", as Pillow's
+	// antialiased filters do within a level of 255.
+	Filter string `json:"filter"`
 	// Alpha is "white" (transparency over white) or "drop" (the colours as
-	// they are stored, as PIL's convert("RGB") does).
+	// they are stored, as PIL's convert("RGB") does; as there, greys of 16
+	// bits are cut at 255, where "white" takes their upper 8).
 	Alpha string `json:"alpha"`
 	// Mean and Std normalise red, green and blue, in 0..1.
 	Mean [3]float64 `json:"mean"`
@@ -69,11 +81,19 @@ type Augment struct {
 // defaults are CLIP's mean and standard deviation.
 func defaults() Config {
 	return Config{
-		Size: 224, Patch: 16, Fit: "crop", Alpha: "white",
+		Size: 224, Patch: 16, Fit: "crop", Filter: "bicubic", Alpha: "white",
 		Mean: [3]float64{0.48145466, 0.4578275, 0.40821073},
 		Std:  [3]float64{0.26862954, 0.26130258, 0.27577711},
 	}
 }
+
+// filters are imaging's names for Pillow's.
+var filters = map[string]imaging.ResampleFilter{
+	"bicubic": imaging.CatmullRom, "bilinear": imaging.Linear, "lanczos": imaging.Lanczos,
+}
+
+// crops reports whether Fit cuts out the centre.
+func (c *Config) crops() bool { return c.Fit == "crop" || c.Fit == "crop_floor" }
 
 func (c *Config) validate() error {
 	switch {
@@ -81,8 +101,14 @@ func (c *Config) validate() error {
 		return fmt.Errorf("patch: expected 1..1024, found %d", c.Patch)
 	case c.Size < c.Patch || c.Size > 8192 || c.Size%c.Patch != 0:
 		return fmt.Errorf("size: expected a multiple of patch (%d) up to 8192, found %d", c.Patch, c.Size)
-	case !slices.Contains([]string{"crop", "squash", "keep"}, c.Fit):
-		return fmt.Errorf("fit: %q is not one of crop, squash, keep", c.Fit)
+	case !slices.Contains([]string{"crop", "crop_floor", "squash", "keep"}, c.Fit):
+		return fmt.Errorf("fit: %q is not one of crop, crop_floor, squash, keep", c.Fit)
+	case c.Resize < 0 || c.Resize > 8192:
+		return fmt.Errorf("resize: expected 0..8192, found %d", c.Resize)
+	case c.Resize > 0 && !c.crops():
+		return fmt.Errorf("resize: goes with fit crop or crop_floor, found %q", c.Fit)
+	case filters[c.Filter].Kernel == nil:
+		return fmt.Errorf("filter: %q is not one of bicubic, bilinear, lanczos", c.Filter)
 	case c.Alpha != "white" && c.Alpha != "drop":
 		return fmt.Errorf("alpha: %q is not one of white, drop", c.Alpha)
 	}
@@ -180,44 +206,76 @@ func (p *processor) Tokenize(v modalities.Value) (tokenizers.Tokens, error) {
 	return tokenizers.Patchify(planes, 3, h, w, p.cfg.Patch), nil
 }
 
-// fit brings an image to the size that the model sees. CatmullRom is
-// Pillow's antialiased bicubic within a level of 255.
+// fit brings an image to the size that the model sees.
 func (p *processor) fit(img *image.NRGBA) *image.NRGBA {
 	w, h, size := img.Rect.Dx(), img.Rect.Dy(), p.cfg.Size
 	switch p.cfg.Fit {
 	case "squash":
-		return resize(img, size, size)
+		return p.resize(img, size, size)
 	case "keep":
 		scale := float64(size) / float64(max(w, h))
 		side := func(n int) int {
 			patches := math.Round(float64(n) * scale / float64(p.cfg.Patch))
 			return p.cfg.Patch * max(1, int(patches))
 		}
-		return resize(img, side(w), side(h))
+		return p.resize(img, side(w), side(h))
 	}
-	// Only the centre is seen, so a strip is not enlarged in its whole length.
-	if longest := 8 * min(w, h); max(w, h) > longest {
-		img = imaging.CropCenter(img, longest, longest)
-		w, h = img.Rect.Dx(), img.Rect.Dy()
-	}
-	// The shorter side becomes size; the longer is cut down to an integer, as
+	img = p.trim(img)
+	w, h = img.Rect.Dx(), img.Rect.Dy()
+	// The shorter side becomes short; the longer is cut down to an integer, as
 	// torchvision does.
+	short := p.short()
 	if w < h {
-		img = resize(img, size, max(size, h*size/w))
+		img = p.resize(img, short, max(short, h*short/w))
 	} else {
-		img = resize(img, max(size, w*size/h), size)
+		img = p.resize(img, max(short, w*short/h), short)
 	}
+	return p.centre(img)
+}
+
+// short is the shorter side before the centre is cut out.
+func (p *processor) short() int { return cmp.Or(p.cfg.Resize, p.cfg.Size) }
+
+// maxStrip bounds the pixels of a strip that is enlarged for its centre.
+const maxStrip = 16 << 20
+
+// trim takes the ends off a strip that would be enlarged to more than maxStrip
+// pixels, for only the centre is seen.
+func (p *processor) trim(img *image.NRGBA) *image.NRGBA {
+	w, h, short := img.Rect.Dx(), img.Rect.Dy(), p.short()
+	// What is kept is at least 8 times as long as it is wide, and the middle
+	// stays where it is: half a pixel here would be many there.
+	keep := max(8, maxStrip/(short*short)) * min(w, h)
+	keep += (max(w, h) - keep) & 1
+	if max(w, h) <= keep {
+		return img
+	}
+	return imaging.CropCenter(img, min(w, keep), min(h, keep))
+}
+
+// centre cuts a square of the config's size out of the middle. What is smaller
+// is put on black, the odd pixel of the border behind it.
+func (p *processor) centre(img *image.NRGBA) *image.NRGBA {
+	size := p.cfg.Size
 	if img.Rect.Dx() == size && img.Rect.Dy() == size {
 		return img
 	}
-	x := int(math.RoundToEven(float64(img.Rect.Dx()-size) / 2))
-	y := int(math.RoundToEven(float64(img.Rect.Dy()-size) / 2))
+	place := func(n int) int {
+		if p.cfg.Fit == "crop" && n > size {
+			return int(math.RoundToEven(float64(n-size) / 2))
+		}
+		return (n - size) / 2 // towards zero
+	}
+	x, y := place(img.Rect.Dx()), place(img.Rect.Dy())
+	if img.Rect.Dx() < size || img.Rect.Dy() < size {
+		return imaging.Paste(imaging.New(size, size, color.Black), img, image.Pt(-x, -y))
+	}
 	return imaging.Crop(img, image.Rect(x, y, x+size, y+size).Add(img.Rect.Min))
 }
 
-func resize(img *image.NRGBA, w, h int) *image.NRGBA {
+func (p *processor) resize(img *image.NRGBA, w, h int) *image.NRGBA {
 	if img.Rect.Dx() == w && img.Rect.Dy() == h {
 		return img
 	}
-	return imaging.Resize(img, w, h, imaging.CatmullRom)
+	return imaging.Resize(img, w, h, filters[p.cfg.Filter])
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"hash/crc32"
 	"image"
 	"image/color"
@@ -28,34 +29,50 @@ func open(t testing.TB, config string) *processor {
 // plain leaves pixels as they are: mean 0, std 1.
 const plain = `{"size": 16, "patch": 16, "mean": [0, 0, 0], "std": [1, 1, 1]}`
 
-// TestPixelsEqualPillows compares with testdata/make_images.py. PNG and the
-// other exact formats may differ by a level after resizing, where the filters
-// round differently; JPEG decoders differ by a few.
-func TestPixelsEqualPillows(t *testing.T) {
+// pixels is what Python makes of images; testdata/make_images.py.
+type pixels struct {
+	Pillow string
+	Images map[string]struct {
+		Size                      [2]int
+		Decoded, Dropped, Cropped []int
+	}
+	Size int
+	Fits []struct {
+		W, H, Resize int
+		Fit, Filter  string
+		Pixels       []int
+	}
+}
+
+func readPixels(t *testing.T) pixels {
+	t.Helper()
 	data, err := os.ReadFile("testdata/pixels.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var g struct {
-		Pillow string
-		Images map[string]struct {
-			Size             [2]int
-			Decoded, Cropped []int
-		}
-	}
+	var g pixels
 	if err := json.Unmarshal(data, &g); err != nil {
 		t.Fatal(err)
 	}
+	return g
+}
+
+// TestPixelsEqualPillows holds images to Pillow's. PNG and the other exact
+// formats may differ by a level after resizing, where the filters round
+// differently; JPEG decoders differ by a few.
+func TestPixelsEqualPillows(t *testing.T) {
+	g := readPixels(t)
 	if len(g.Images) < 20 {
 		t.Fatalf("%d images", len(g.Images))
 	}
-	p := open(t, plain)
+	white, drop := open(t, plain), open(t, strings.Replace(plain, "{", `{"alpha": "drop", `, 1))
 	for name, want := range g.Images {
 		exact, resized := 0, 1
 		if strings.HasSuffix(name, ".jpg") {
 			exact, resized = 4, 4
 		}
-		if name == "rgba.png" || name == "graya.png" || name == "transparent.png" {
+		switch name {
+		case "rgba.png", "graya.png", "transparent.png", "palette_trns.png", "rgba16.png", "graya16.png":
 			exact, resized = 1, 2 // alpha over white is rounded too
 		}
 		file, err := os.ReadFile(filepath.Join("testdata", name))
@@ -65,40 +82,107 @@ func TestPixelsEqualPillows(t *testing.T) {
 		if !(modality{}).Recognise("noname", file[:min(len(file), 64)]) {
 			t.Errorf("%s is not recognised by its first bytes", name)
 		}
-		v, err := p.Decode(bytes.NewReader(file), name)
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		img := v.(*image.NRGBA)
-		if img.Rect.Dx() != want.Size[0] || img.Rect.Dy() != want.Size[1] {
-			t.Errorf("%s is %v, want %v", name, img.Rect, want.Size)
-			continue
-		}
 		i := 0
-		check := func(what string, got uint8, want, tol int) {
-			if d := int(got) - want; d > tol || d < -tol {
-				t.Errorf("%s: %s value %d is %d, Pillow %s has %d", name, what, i, got, g.Pillow, want)
+		check := func(what string, c color.NRGBA, want []int, tol int) {
+			for _, v := range []uint8{c.R, c.G, c.B} {
+				if d := int(v) - want[i]; d > tol || d < -tol {
+					t.Errorf("%s: %s value %d is %d, Pillow %s has %d", name, what, i, v, g.Pillow, want[i])
+				}
+				i++
 			}
-			i++
 		}
-		for y := 0; y < img.Rect.Dy(); y += 5 {
-			for x := 0; x < img.Rect.Dx(); x += 5 {
-				c := img.NRGBAAt(x, y)
-				for _, v := range []uint8{c.R, c.G, c.B} {
-					check("decoded", v, want.Decoded[i], exact)
+		decoded := func(p *processor, what string, want []int, size [2]int, tol int) *image.NRGBA {
+			v, err := p.Decode(bytes.NewReader(file), name)
+			if err != nil {
+				t.Error(err)
+				return nil
+			}
+			img := v.(*image.NRGBA)
+			if img.Rect.Dx() != size[0] || img.Rect.Dy() != size[1] {
+				t.Errorf("%s is %v, want %v", name, img.Rect, size)
+				return nil
+			}
+			i = 0
+			for y := 0; y < size[1]; y += 5 {
+				for x := 0; x < size[0]; x += 5 {
+					check(what, img.NRGBAAt(x, y), want, tol)
 				}
 			}
+			return img
+		}
+		if want.Dropped != nil {
+			decoded(drop, "dropped", want.Dropped, want.Size, 0)
+		}
+		img := decoded(white, "decoded", want.Decoded, want.Size, exact)
+		if img == nil {
+			continue
 		}
 		i = 0
-		cut := p.fit(img)
+		cut := white.fit(img)
 		for y := range 16 {
 			for x := range 16 {
-				c := cut.NRGBAAt(cut.Rect.Min.X+x, cut.Rect.Min.Y+y)
-				for _, v := range []uint8{c.R, c.G, c.B} {
-					check("cropped", v, want.Cropped[i], resized)
-				}
+				check("cropped", cut.NRGBAAt(cut.Rect.Min.X+x, cut.Rect.Min.Y+y), want.Cropped, resized)
 			}
+		}
+	}
+}
+
+// pattern is testdata/make_images.py's.
+func pattern(w, h int) *image.NRGBA {
+	img := image.NewNRGBA(image.Rect(0, 0, w, h))
+	for y := range h {
+		for x := range w {
+			img.SetNRGBA(x, y, color.NRGBA{uint8(x * 4), uint8(y * 7), uint8(x * y), 255})
+		}
+	}
+	return img
+}
+
+// TestFitsEqualPythons holds sizes, filters and the place of the centre to
+// torchvision's and transformers', within a level.
+func TestFitsEqualPythons(t *testing.T) {
+	g := readPixels(t)
+	if len(g.Fits) < 100 {
+		t.Fatalf("%d fits", len(g.Fits))
+	}
+	for _, c := range g.Fits {
+		config := fmt.Sprintf(`{"size": %d, "patch": 1, "fit": %q, "filter": %q, "resize": %d}`, g.Size, c.Fit, c.Filter, c.Resize)
+		if c.Fit == "squash" {
+			config = fmt.Sprintf(`{"size": %d, "patch": 1, "fit": %q, "filter": %q}`, g.Size, c.Fit, c.Filter)
+		}
+		img := open(t, config).fit(pattern(c.W, c.H))
+		if img.Rect.Dx() != g.Size || img.Rect.Dy() != g.Size {
+			t.Fatalf("%d x %d, %s: %v", c.W, c.H, config, img.Rect)
+		}
+		var got []uint8
+		for _, y := range []func(x int) int{func(x int) int { return x }, func(x int) int { return g.Size - 1 - x }} {
+			for x := range g.Size {
+				v := img.NRGBAAt(img.Rect.Min.X+x, img.Rect.Min.Y+y(x))
+				got = append(got, v.R, v.G, v.B)
+			}
+		}
+		for i, want := range c.Pixels {
+			if d := int(got[i]) - want; d < -1 || d > 1 {
+				t.Errorf("%d x %d, %s: value %d is %d, want %d", c.W, c.H, config, i, got[i], want)
+				break
+			}
+		}
+	}
+}
+
+// TestLongStrips holds that the middle stays where it is when a strip's ends
+// are left out, and that no more are left out than must be.
+func TestLongStrips(t *testing.T) {
+	p := open(t, `{"size": 1024}`) // up to 16 times as long as it is wide
+	for in, want := range map[[2]int][2]int{
+		{80, 5}: {80, 5}, {101, 5}: {81, 5}, {102, 5}: {80, 5}, {5, 101}: {5, 81}, {1000, 1000}: {1000, 1000},
+	} {
+		whole := pattern(in[0], in[1])
+		img := p.trim(whole)
+		w, h := img.Rect.Dx(), img.Rect.Dy()
+		middle := whole.NRGBAAt((in[0]-w)/2, (in[1]-h)/2)
+		if [2]int{w, h} != want || img.NRGBAAt(img.Rect.Min.X, img.Rect.Min.Y) != middle || (in[0]-w)%2+(in[1]-h)%2 != 0 {
+			t.Errorf("%v becomes %v, want the middle %v of it", in, img.Rect, want)
 		}
 	}
 }
@@ -244,6 +328,9 @@ func TestConfigErrors(t *testing.T) {
 		`{"size": 30, "patch": 16}`:          "size",
 		`{"patch": 0}`:                       "patch",
 		`{"fit": "fill"}`:                    "fit",
+		`{"filter": "nearest"}`:              "filter",
+		`{"resize": -1}`:                     "resize",
+		`{"resize": 256, "fit": "squash"}`:   "resize",
 		`{"alpha": "keep"}`:                  "alpha",
 		`{"std": [1, 0, 1]}`:                 "std",
 		`{"augment": {"crop": [0.5]}}`:       "augment.crop",

@@ -1,6 +1,7 @@
 // Package text is the modality of written words. A value is a string in
 // Unicode form NFC, without white space around it and with single spaces
-// within. Texts stand in manifests themselves, or in .txt files.
+// within, unless the config says that texts are left as they are. Texts stand
+// in manifests themselves, or in .txt files.
 package text
 
 import (
@@ -12,6 +13,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -40,14 +42,23 @@ type Config struct {
 	// Vocab is the size of the vocabulary that is learned from the training
 	// captions, by byte-level byte-pair encoding.
 	Vocab int `json:"vocab"`
-	// Tokenizer is the path of a Hugging Face tokenizer.json to use instead.
+	// Tokenizer is the path of a Hugging Face tokenizer.json to use instead, or
+	// of CLIP's vocab.json, beside which merges.txt stands.
 	Tokenizer string `json:"tokenizer,omitempty"`
 	// Entries is the size of the vocabulary that was learned or taken. A run
 	// folder states it, so that a model can be opened, and embed what is not
-	// text, without reading the vocabulary.
+	// text, without reading the vocabulary. With Tokenizer it may be more than
+	// the tokenizer has, for models whose tables have rows to spare.
 	Entries int `json:"entries,omitempty"`
+	// Raw leaves texts as they are, for a tokenizer that was not learned here
+	// and has a normalizer of its own; they may be empty.
+	Raw bool `json:"raw,omitempty"`
 	// Length is the greatest number of ids of a text; what is longer is cut.
 	Length int `json:"length"`
+	// Pad, if given, is an id that fills texts up to Length.
+	Pad *int32 `json:"pad,omitempty"`
+	// Stop, if given, is an id behind whose first place a text ends.
+	Stop *int32 `json:"stop,omitempty"`
 	// Augment changes training texts.
 	Augment Augment `json:"augment"`
 }
@@ -73,41 +84,61 @@ func (modality) Open(config json.RawMessage, dir string) (modalities.Processor, 
 		return nil, fmt.Errorf("vocab: expected at least 258, found %d", c.Vocab)
 	case c.Length < 2:
 		return nil, fmt.Errorf("length: expected at least 2, found %d", c.Length)
+	case c.Entries < 0:
+		return nil, fmt.Errorf("entries: expected a positive number, found %d", c.Entries)
 	case !(c.Augment.DropWords >= 0 && c.Augment.DropWords < 1):
 		return nil, fmt.Errorf("augment.drop_words: expected a number in [0, 1), found %g", c.Augment.DropWords)
 	}
 	p := &processor{cfg: c}
+	path := c.Tokenizer
 	if dir != "" {
-		path := filepath.Join(dir, file)
-		_, err := os.Stat(path)
+		saved := filepath.Join(dir, file)
+		_, err := os.Stat(saved)
 		switch {
-		case err == nil && c.Entries > 0:
-			p.later = sync.OnceValues(func() (*subword.Tokenizer, error) { return load(path, c.Entries) })
-			return p, nil
 		case err == nil:
-			p.tokenizer, err = subword.Load(path)
-			return p, err
+			path = saved
 		case !errors.Is(err, fs.ErrNotExist):
 			return nil, err
 		}
 	}
-	if c.Tokenizer != "" {
-		t, err := subword.Load(c.Tokenizer)
+	switch {
+	case path == "":
+	case c.Entries > 0:
+		p.later = sync.OnceValues(func() (*subword.Tokenizer, error) { return c.load(path) })
+	default:
+		t, err := read(path)
 		if err != nil {
 			return nil, err
 		}
 		p.tokenizer = t
 	}
+	if err := p.check("pad", c.Pad); err != nil {
+		return nil, err
+	}
+	if err := p.check("stop", c.Stop); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 
-// load reads a vocabulary of that many entries.
-func load(path string, entries int) (*subword.Tokenizer, error) {
-	t, err := subword.Load(path)
-	if err == nil && t.VocabSize() != entries {
-		return nil, fmt.Errorf("%s: %d entries; the config says %d", path, t.VocabSize(), entries)
+// load reads the vocabulary of a config that states its size.
+func (c *Config) load(path string) (*subword.Tokenizer, error) {
+	t, err := read(path)
+	if err != nil {
+		return nil, err
 	}
-	return t, err
+	if n := t.VocabSize(); n > c.Entries || n < c.Entries && c.Tokenizer == "" {
+		return nil, fmt.Errorf("%s: %d entries; the config says %d", path, n, c.Entries)
+	}
+	return t, nil
+}
+
+// read reads a tokenizer.json, or a vocab.json with CLIP's merges.txt beside it.
+func read(path string) (*subword.Tokenizer, error) {
+	if filepath.Base(path) == "vocab.json" {
+		return subword.CLIP(path, filepath.Join(filepath.Dir(path), "merges.txt"))
+	}
+	return subword.Load(path)
 }
 
 type processor struct {
@@ -138,6 +169,14 @@ func (p *processor) entries() int {
 		return p.tokenizer.VocabSize()
 	}
 	return p.cfg.Vocab
+}
+
+// check holds an id of the config against the vocabulary.
+func (p *processor) check(key string, id *int32) error {
+	if id != nil && (*id < 0 || int(*id) >= p.entries()) {
+		return fmt.Errorf("%s: expected an id in [0, %d), found %d", key, p.entries(), *id)
+	}
+	return nil
 }
 
 func (p *processor) Config() json.RawMessage {
@@ -173,6 +212,9 @@ func (p *processor) Decode(r io.Reader, name string) (modalities.Value, error) {
 			return nil, fmt.Errorf("%s: not UTF-8 at byte %d", name, i)
 		}
 		i += n
+	}
+	if p.cfg.Raw {
+		return string(data), nil
 	}
 	text := strings.TrimPrefix(string(data), "\ufeff")
 	text = strings.Join(strings.Fields(norm.NFC.String(text)), " ")
@@ -211,6 +253,16 @@ func (p *processor) Tokenize(v modalities.Value) (tokenizers.Tokens, error) {
 		return tokenizers.Tokens{}, err
 	}
 	ids, cut := t.EncodeTruncated(text, p.cfg.Length)
+	if stop := p.cfg.Stop; stop != nil {
+		if i := slices.Index(ids, *stop); i >= 0 && i < len(ids)-1 {
+			ids, cut = ids[:i+1], 0 // what was cut lay behind it
+		}
+	}
+	if pad := p.cfg.Pad; pad != nil {
+		for len(ids) < p.cfg.Length {
+			ids = append(ids, *pad)
+		}
+	}
 	return tokenizers.Tokens{IDs: ids, Grid: [2]int{1, len(ids)}, Cut: cut}, nil
 }
 

@@ -89,6 +89,81 @@ func TestVocabularyIsLearnedSavedAndOpened(t *testing.T) {
 	}
 }
 
+func TestRawTexts(t *testing.T) {
+	p := open(t, `{"raw": true}`, "")
+	for _, in := range []string{"", " ", "  a  red\n\tring ", "\ufeffcafe\u0301\u00a0"} {
+		if got, err := p.Decode(strings.NewReader(in), "row 1"); err != nil || got != in {
+			t.Errorf("%q: %q, %v", in, got, err)
+		}
+	}
+	if _, err := p.Decode(strings.NewReader("abc\xff"), "row 7"); err == nil || !strings.Contains(err.Error(), "byte 3") {
+		t.Errorf("error %v, want it to name byte 3", err)
+	}
+}
+
+// clip is CLIP's two files, from the tests of the tokenizer.
+const clip = `"tokenizer": "../../tokenizers/subword/testdata/clip/vocab.json", "raw": true`
+
+func TestPadAndStop(t *testing.T) {
+	for _, c := range []struct {
+		config, text string
+		want         []int32 // nil: as without pad and stop
+		cut          int
+	}{
+		{`"length": 6`, "a b", nil, 0},
+		{`"length": 6`, "", []int32{0, 1}, 0},
+		{`"length": 6, "pad": 0`, "", []int32{0, 1, 0, 0, 0, 0}, 0},
+		{`"length": 6, "stop": 1`, "a b", nil, 0},
+		{`"length": 6, "stop": 1`, "<|endoftext|> a b", []int32{0, 1}, 0},
+		{`"length": 4, "stop": 1`, "<|endoftext|> a b c d e f g", []int32{0, 1}, 0},
+		{`"length": 4, "stop": 1`, "a b c d e f g", nil, 5},
+		{`"length": 4, "stop": 1, "pad": 7`, "<|endoftext|> a b c d e f g", []int32{0, 1, 7, 7}, 0},
+	} {
+		length, _, _ := strings.Cut(c.config, ", ")
+		plain, err := open(t, `{`+clip+`, `+length+`}`, "").Tokenize(c.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.want == nil {
+			c.want = plain.IDs
+		}
+		got, err := open(t, `{`+clip+`, `+c.config+`}`, "").Tokenize(c.text)
+		if err != nil || !slices.Equal(got.IDs, c.want) || got.Len() != len(c.want) || got.Cut != c.cut {
+			t.Errorf("%s: %q: %d ids %v with %d cut (%v), want %v with %d", c.config, c.text, got.Len(), got.IDs, got.Cut, err, c.want, c.cut)
+		}
+	}
+}
+
+// TestTablesWithRowsToSpare opens a tokenizer with fewer ids than the model has
+// rows, saves it and opens it again.
+func TestTablesWithRowsToSpare(t *testing.T) {
+	p := open(t, `{`+clip+`, "entries": 2000, "pad": 1999}`, "")
+	dir := t.TempDir()
+	if err := p.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, string(p.Config()), dir)
+	if a, b := p.Layout().Vocab, again.Layout().Vocab; a != 2000 || b != 2000 {
+		t.Errorf("vocabularies of %d and %d, want 2000", a, b)
+	}
+	a, err := p.Tokenize("a red ring")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := again.Tokenize("a red ring"); err != nil || !slices.Equal(a.IDs, b.IDs) {
+		t.Errorf("ids %v, after opening %v (%v)", a.IDs, b.IDs, err)
+	}
+	for _, config := range []string{`{` + clip + `, "entries": 100}`, `{"tokenizer": "nowhere/vocab.json", "entries": 100}`} {
+		if _, err := open(t, config, "").Tokenize("a"); err == nil || !strings.Contains(err.Error(), "vocab.json") {
+			t.Errorf("%s: error %v, want it to name vocab.json", config, err)
+		}
+	}
+	// A vocabulary that was learned has as many as the config says.
+	if _, err := open(t, `{"entries": 2000}`, dir).Tokenize("a"); err == nil || !strings.Contains(err.Error(), "the config says 2000") {
+		t.Errorf("error %v, want it to name 2000 entries", err)
+	}
+}
+
 func TestDropWords(t *testing.T) {
 	p := open(t, `{"augment": {"drop_words": 0.5}}`, "")
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -112,6 +187,9 @@ func TestConfigErrors(t *testing.T) {
 		`{"lenght": 9}`:                     `did you mean "length"`,
 		`{"augment": {"drop_words": 1}}`:    "augment.drop_words",
 		`{"tokenizer": "nowhere/tok.json"}`: "nowhere/tok.json",
+		`{"entries": -1}`:                   "entries",
+		`{"pad": -1}`:                       "pad",
+		`{"stop": 4096}`:                    "stop: expected an id in [0, 4096)",
 	} {
 		if _, err := (modality{}).Open(json.RawMessage(config), ""); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want it to hold %q", config, err, want)

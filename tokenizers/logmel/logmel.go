@@ -5,6 +5,7 @@ package logmel
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 
 	"gonum.org/v1/gonum/dsp/fourier"
@@ -16,18 +17,48 @@ import (
 type Options struct {
 	// Rate is the sample rate in Hz.
 	Rate int
-	// Window is the length of the periodic Hann window, FFT that of the
-	// transform (at least Window, which stands in its middle), Hop the
-	// distance of frames, all in samples.
+	// Window is the length of the Hann window, FFT that of the transform (at
+	// least Window, which stands in its middle), Hop the distance of frames,
+	// all in samples.
 	Window, FFT, Hop int
-	// Mels is the number of bands between Low and High, in Hz.
+	// Symmetric takes the window that is zero at both ends; otherwise it is
+	// one period.
+	Symmetric bool
+	// Inside takes the frames that lie within the signal, the first of which
+	// begins with it. Otherwise frame i is centred on sample i*Hop, and the
+	// signal is mirrored at its ends.
+	Inside bool
+	// ZeroMean takes the mean off each frame. PreEmphasis, in [0, 1), then
+	// takes so much of the sample before off each sample; the first has itself
+	// before it.
+	ZeroMean    bool
+	PreEmphasis float64
+	// Mels is the number of bands between Low and High, in Hz, on Scale.
 	Mels      int
 	Low, High float64
-	// HTK takes the HTK mel scale, 2595 log10(1 + f/700), and triangles of
-	// height one; otherwise Slaney's scale (linear to 1 kHz) and triangles of
-	// area one, librosa's defaults.
-	HTK bool
+	Scale     Scale
+	// Floor is the least energy of a band; 0 adds 1e-6 to each energy instead.
+	Floor float64
+	// Log10 takes the decimal logarithm, otherwise it is the natural one.
+	Log10 bool
+	// Range, if positive, is how far below the greatest value of a spectrogram
+	// the others are at most.
+	Range float64
 }
+
+// Scale is a mel scale, with the shape of the bands on it.
+type Scale int
+
+const (
+	// Slaney is linear to 1 kHz and has triangles of area one, librosa's
+	// defaults.
+	Slaney Scale = iota
+	// HTK is 2595 log10(1 + f/700), with triangles of height one.
+	HTK
+	// Kaldi is HTK, but with sides that are straight in mel and not in Hz. Its
+	// lowest bands may lie between two bins of the transform: they are empty.
+	Kaldi
+)
 
 // Spectrogram computes log-mel spectrograms. It is safe for concurrent use.
 type Spectrogram struct {
@@ -51,8 +82,8 @@ type plan struct {
 	power  []float64
 }
 
-// Floor is added to the mel energies before the logarithm.
-const Floor = 1e-6
+// added to the mel energies where there is no floor.
+const added = 1e-6
 
 // New prepares a spectrogram. It is an error when the options make no sense,
 // as when a band is too narrow to hold a bin of the transform.
@@ -66,16 +97,22 @@ func New(o Options) (*Spectrogram, error) {
 		return nil, fmt.Errorf("hop: expected at least 1, found %d", o.Hop)
 	case o.Mels < 1:
 		return nil, fmt.Errorf("mels: expected at least 1, found %d", o.Mels)
+	case !(o.PreEmphasis >= 0 && o.PreEmphasis < 1 && o.Floor >= 0 && o.Range >= 0):
+		return nil, fmt.Errorf("preemphasis %g, floor %g, range %g: expected [0, 1) and numbers of at least 0", o.PreEmphasis, o.Floor, o.Range)
 	case !(o.Low >= 0 && o.Low < o.High && o.High <= float64(o.Rate)/2):
 		return nil, fmt.Errorf("fmin, fmax: expected 0 <= fmin < fmax <= %g (half the rate), found %g and %g", float64(o.Rate)/2, o.Low, o.High)
 	}
 	s := &Spectrogram{o: o, window: make([]float64, o.Window)}
+	period := o.Window
+	if o.Symmetric {
+		period--
+	}
 	for i := range s.window {
-		s.window[i] = 0.5 - 0.5*math.Cos(2*math.Pi*float64(i)/float64(o.Window))
+		s.window[i] = 0.5 - 0.5*math.Cos(2*math.Pi*float64(i)/float64(period))
 	}
 	s.filters = bank(o)
 	for m, f := range s.filters {
-		if len(f.weights) == 0 {
+		if len(f.weights) == 0 && o.Scale != Kaldi {
 			return nil, fmt.Errorf("mels: band %d of %d holds no bin of a transform of %d; take fewer bands or a longer fft", m, o.Mels, o.FFT)
 		}
 	}
@@ -90,7 +127,7 @@ func New(o Options) (*Spectrogram, error) {
 
 // mel converts Hz to mel, hz back, on the scale of the options.
 func (o Options) mel(f float64) float64 {
-	if o.HTK {
+	if o.Scale != Slaney {
 		return 2595 * math.Log10(1+f/700)
 	}
 	if f < 1000 {
@@ -100,7 +137,7 @@ func (o Options) mel(f float64) float64 {
 }
 
 func (o Options) hz(m float64) float64 {
-	if o.HTK {
+	if o.Scale != Slaney {
 		return 700 * (math.Pow(10, m/2595) - 1)
 	}
 	if m < 15 {
@@ -112,20 +149,25 @@ func (o Options) hz(m float64) float64 {
 // bank makes the triangles: band m rises from edge m to m+1 and falls to m+2,
 // the edges being even in mel.
 func bank(o Options) []filter {
+	// The unit in which the sides are straight, from mel and from Hz.
+	fromMel, fromHz := o.hz, func(f float64) float64 { return f }
+	if o.Scale == Kaldi {
+		fromMel, fromHz = fromHz, o.mel
+	}
 	edges := make([]float64, o.Mels+2)
 	lo, hi := o.mel(o.Low), o.mel(o.High)
 	for i := range edges {
-		edges[i] = o.hz(lo + (hi-lo)*float64(i)/float64(o.Mels+1))
+		edges[i] = fromMel(lo + (hi-lo)*float64(i)/float64(o.Mels+1))
 	}
 	filters := make([]filter, o.Mels)
 	for m := range filters {
 		a, b, c := edges[m], edges[m+1], edges[m+2]
 		height := 1.0
-		if !o.HTK {
+		if o.Scale == Slaney {
 			height = 2 / (c - a)
 		}
 		for k := range o.FFT/2 + 1 {
-			f := float64(k) * float64(o.Rate) / float64(o.FFT)
+			f := fromHz(float64(k) * float64(o.Rate) / float64(o.FFT))
 			w := min((f-a)/(b-a), (c-f)/(c-b))
 			if w <= 0 {
 				continue
@@ -139,11 +181,17 @@ func bank(o Options) []filter {
 	return filters
 }
 
-// Frames returns the number of frames of n samples: n/Hop, rounded up. Frame
-// i is centred on sample i*Hop; the signal is mirrored at its ends.
-func (s *Spectrogram) Frames(n int) int { return (n + s.o.Hop - 1) / s.o.Hop }
+// Frames returns the number of frames of n samples: n/Hop, rounded up; with
+// Inside, as many as lie within them.
+func (s *Spectrogram) Frames(n int) int {
+	if s.o.Inside {
+		return max(0, (n-s.o.Window+s.o.Hop)/s.o.Hop)
+	}
+	return (n + s.o.Hop - 1) / s.o.Hop
+}
 
-// Compute returns ln(Floor + mel energy) [Mels, frames], by band, then time.
+// Compute returns the logarithms of the mel energies [Mels, frames], by band,
+// then time.
 func (s *Spectrogram) Compute(samples []float32) (spec []float32, frames int) {
 	frames = s.Frames(len(samples))
 	spec = make([]float32, s.o.Mels*frames)
@@ -152,10 +200,19 @@ func (s *Spectrogram) Compute(samples []float32) (spec []float32, frames int) {
 	offset := (s.o.FFT - s.o.Window) / 2
 	for t := range frames {
 		clear(p.frame)
-		first := t*s.o.Hop - s.o.FFT/2 + offset
-		for i, w := range s.window {
-			p.frame[offset+i] = w * float64(samples[mirror(first+i, len(samples))])
+		first := t * s.o.Hop
+		if !s.o.Inside {
+			first += offset - s.o.FFT/2
 		}
+		x := p.frame[offset : offset+s.o.Window]
+		for i := range x {
+			at := first + i
+			if at < 0 || at >= len(samples) {
+				at = mirror(at, len(samples))
+			}
+			x[i] = float64(samples[at])
+		}
+		s.shape(x)
 		p.fft.Coefficients(p.coeffs, p.frame)
 		for k, c := range p.coeffs {
 			p.power[k] = real(c)*real(c) + imag(c)*imag(c)
@@ -165,11 +222,55 @@ func (s *Spectrogram) Compute(samples []float32) (spec []float32, frames int) {
 			for i, w := range f.weights {
 				e += w * p.power[f.first+i]
 			}
-			spec[m*frames+t] = float32(math.Log(Floor + e))
+			spec[m*frames+t] = s.log(e)
+		}
+	}
+	if s.o.Range > 0 && len(spec) > 0 {
+		least := slices.Max(spec) - float32(s.o.Range)
+		for i, v := range spec {
+			spec[i] = max(v, least)
 		}
 	}
 	return spec, frames
 }
+
+// shape does to a frame what precedes the transform.
+func (s *Spectrogram) shape(x []float64) {
+	if s.o.ZeroMean {
+		var sum float64
+		for _, v := range x {
+			sum += v
+		}
+		for i := range x {
+			x[i] -= sum / float64(len(x))
+		}
+	}
+	if e := s.o.PreEmphasis; e > 0 {
+		for i := len(x) - 1; i > 0; i-- {
+			x[i] -= e * x[i-1]
+		}
+		x[0] -= e * x[0]
+	}
+	for i, w := range s.window {
+		x[i] *= w
+	}
+}
+
+// log returns the value of a band's energy.
+func (s *Spectrogram) log(energy float64) float32 {
+	if s.o.Floor > 0 {
+		energy = max(energy, s.o.Floor)
+	} else {
+		energy += added
+	}
+	if s.o.Log10 {
+		return float32(math.Log10(energy))
+	}
+	return float32(math.Log(energy))
+}
+
+// Silence returns the value of a band without energy.
+func (s *Spectrogram) Silence() float32 { return s.log(0) }
 
 // mirror reflects an index into [0, n) without repeating the ends.
 func mirror(i, n int) int {
@@ -181,24 +282,56 @@ func mirror(i, n int) int {
 	return min(i, period-i)
 }
 
-// Patches cuts a spectrogram [bands, frames] into patches of rows bands by
-// cols frames. The grid is [bands/rows, frames/cols], rounded up in time: the
-// last patches are filled with fill. A patch is flattened by band, then time.
-// It panics unless rows divides bands.
-func Patches(spec []float32, bands, frames, rows, cols int, fill float32) tokenizers.Tokens {
-	if bands%rows != 0 || len(spec) != bands*frames {
-		panic(fmt.Sprintf("logmel: %d values of [%d, %d] in patches of %d bands", len(spec), bands, frames, rows))
+// Patches says how a spectrogram is cut into patches of Rows bands by Cols
+// frames.
+type Patches struct {
+	Rows, Cols int
+	// Down and Across are how many bands and frames lie between the beginnings
+	// of neighbouring patches. Where they are 0 patches lie side by side, Rows
+	// divides the bands, and the last patches in time are filled up; else they
+	// are the strides of a convolution, to which ends that hold no whole patch
+	// are lost (the frames of less than one patch are filled up).
+	Down, Across int
+	// Edge is how many frames of zeros stand at either end.
+	Edge int
+}
+
+// Grid returns the numbers of patches that a spectrogram [bands, frames] makes,
+// in bands and in time.
+func (p Patches) Grid(bands, frames int) [2]int {
+	frames += 2 * p.Edge
+	if p.Down == 0 {
+		return [2]int{bands / p.Rows, (frames + p.Cols - 1) / p.Cols}
 	}
-	t := tokenizers.Tokens{Grid: [2]int{bands / rows, (frames + cols - 1) / cols}}
-	t.Patches = make([]float32, 0, t.Len()*rows*cols)
-	for b := 0; b < bands; b += rows {
-		for at := 0; at < frames; at += cols {
-			for m := b; m < b+rows; m++ {
+	return [2]int{(bands-p.Rows)/p.Down + 1, max(0, frames-p.Cols)/p.Across + 1}
+}
+
+// Cut makes the patches of a spectrogram [bands, frames], with fill where they
+// reach beyond it. A patch is flattened by band, then time, the order of a
+// convolution's weight. It panics where there are fewer bands than a patch has.
+func (p Patches) Cut(spec []float32, bands, frames int, fill float32) tokenizers.Tokens {
+	if bands < p.Rows || len(spec) != bands*frames {
+		panic(fmt.Sprintf("logmel: %d values of [%d, %d] in patches of %d bands", len(spec), bands, frames, p.Rows))
+	}
+	down, across := p.Down, p.Across
+	if down == 0 {
+		down, across = p.Rows, p.Cols
+	}
+	t := tokenizers.Tokens{Grid: p.Grid(bands, frames)}
+	t.Patches = make([]float32, 0, t.Len()*p.Rows*p.Cols)
+	for i := range t.Grid[0] {
+		for j := range t.Grid[1] {
+			for m := i * down; m < i*down+p.Rows; m++ {
 				line := spec[m*frames : (m+1)*frames]
-				have := min(cols, frames-at)
-				t.Patches = append(t.Patches, line[at:at+have]...)
-				for range cols - have {
-					t.Patches = append(t.Patches, fill)
+				for at := j*across - p.Edge; at < j*across-p.Edge+p.Cols; at++ {
+					switch {
+					case at >= 0 && at < frames:
+						t.Patches = append(t.Patches, line[at])
+					case at < frames+p.Edge:
+						t.Patches = append(t.Patches, 0)
+					default:
+						t.Patches = append(t.Patches, fill)
+					}
 				}
 			}
 		}

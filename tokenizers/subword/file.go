@@ -79,9 +79,34 @@ func Parse(name string, data []byte) (t *Tokenizer, err error) {
 	return t, nil
 }
 
+// modelType returns the "type" of a model. Old files do not state it: there
+// the keys tell.
+func modelType(c json.RawMessage) (string, error) {
+	var m struct {
+		Type     string          `json:"type"`
+		Merges   json.RawMessage `json:"merges"`
+		MaxChars json.RawMessage `json:"max_input_chars_per_word"`
+		Unknown  json.RawMessage `json:"unk_id"`
+	}
+	if err := json.Unmarshal(c, &m); err != nil {
+		return "", err
+	}
+	switch {
+	case m.Type != "":
+		return m.Type, nil
+	case m.Merges != nil:
+		return "BPE", nil
+	case m.MaxChars != nil:
+		return "WordPiece", nil
+	case m.Unknown != nil:
+		return "Unigram", nil
+	}
+	return "", fmt.Errorf("no \"type\"")
+}
+
 // parseModel makes the model and returns a copy of its vocabulary.
 func (t *Tokenizer) parseModel(c json.RawMessage) (map[string]int32, error) {
-	kind, err := typeOf(c)
+	kind, err := modelType(c)
 	if err != nil {
 		return nil, err
 	}
@@ -112,9 +137,11 @@ func (t *Tokenizer) parseModel(c json.RawMessage) (map[string]int32, error) {
 		if err := strictjson.Unmarshal(kind, c, &f); err != nil {
 			return nil, err
 		}
-		if t.model, vocab, err = newUnigram(f); err != nil {
+		m, err := newUnigram(f)
+		if err != nil {
 			return nil, err
 		}
+		t.model, vocab = m, m.ids
 	default:
 		return nil, fmt.Errorf("%q is not supported", kind)
 	}

@@ -47,6 +47,7 @@ func parseNormalizer(c json.RawMessage) (func(string) string, error) {
 		Chinese      *bool             `json:"handle_chinese_chars"`
 		StripAccents *bool             `json:"strip_accents"`
 		Lowercase    *bool             `json:"lowercase"`
+		Charsmap     string            `json:"precompiled_charsmap"`
 	}
 	if kind != "" {
 		if err := json.Unmarshal(c, &o); err != nil {
@@ -103,8 +104,18 @@ func parseNormalizer(c json.RawMessage) (func(string) string, error) {
 			return func(s string) string { return replaceSpaces(s, 1, o.Content) }, nil
 		case o.Pattern.Regex != nil && *o.Pattern.Regex == " {2,}":
 			return func(s string) string { return replaceRuns(s, 2, func(r rune) bool { return r == ' ' }, o.Content) }, nil
+		case o.Pattern.Regex != nil:
+			if set := literals(*o.Pattern.Regex); set != "" {
+				return func(s string) string { return replaceAny(s, set, o.Content) }, nil
+			}
 		}
 		return nil, fmt.Errorf("a Replace of %s is not supported", string(c))
+	case "Precompiled":
+		m, err := parseCharsmap(o.Charsmap)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", kind, err)
+		}
+		return m.normalize, nil
 	case "Prepend":
 		return func(s string) string {
 			if s == "" {
@@ -141,6 +152,40 @@ func without(s string, drop func(rune) bool) string {
 		}
 		return r
 	}, s)
+}
+
+// literals returns the characters of a regular expression that is a class of
+// single ASCII characters, such as [!"\#\-] ; "" for any other.
+func literals(regex string) string {
+	if len(regex) < 3 || regex[0] != '[' || regex[len(regex)-1] != ']' {
+		return ""
+	}
+	var set []byte
+	for class := regex[1 : len(regex)-1]; class != ""; class = class[1:] {
+		switch c := class[0]; {
+		case c == '\\' && len(class) > 1 && isBertPunctuation(rune(class[1])):
+			class = class[1:]
+			set = append(set, class[0])
+		case c >= 0x80 || strings.IndexByte(`\[]^-&`, c) >= 0:
+			return "" // an escape, a nested or negated class, a range, an intersection
+		default:
+			set = append(set, c)
+		}
+	}
+	return string(set)
+}
+
+// replaceAny replaces each character that set holds.
+func replaceAny(s, set, by string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if strings.ContainsRune(set, r) {
+			b.WriteString(by)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 func replaceSpaces(s string, least int, by string) string {

@@ -65,9 +65,9 @@ func parseSplitter(c json.RawMessage) (splitter, error) {
 			return out
 		}), nil
 	case "Split":
-		if o.Pattern.Regex != nil && o.Behavior == "Removed" && o.Invert && clipPatterns[*o.Pattern.Regex] {
+		if next := clipPatterns[orEmpty(o.Pattern.Regex)]; next != nil && o.Behavior == "Removed" && o.Invert {
 			return each(func(s string, out []string) []string {
-				splitWords(s, nextCLIP, func(w string) {
+				splitWords(s, next, func(w string) {
 					if r, _ := utf8.DecodeRuneInString(w); !unicode.IsSpace(r) {
 						out = append(out, w)
 					}
@@ -75,7 +75,7 @@ func parseSplitter(c json.RawMessage) (splitter, error) {
 				return out
 			}), nil
 		}
-		if o.Pattern.Regex != nil && *o.Pattern.Regex == gpt2Pattern && (o.Behavior == "Isolated" || o.Behavior == "Removed" && o.Invert) {
+		if orEmpty(o.Pattern.Regex) == gpt2Pattern && (o.Behavior == "Isolated" || o.Behavior == "Removed" && o.Invert) {
 			return each(func(s string, out []string) []string {
 				splitWords(s, nextGPT2, func(w string) { out = append(out, w) })
 				return out
@@ -212,9 +212,19 @@ func splitWords(text string, next func(string) int, yield func(word string)) {
 
 const gpt2Pattern = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
 
-// clipPatterns are the spellings of CLIP's pattern.
-var clipPatterns = map[string]bool{
-	`'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+`: true,
+// clipPattern is CLIP's, which clipTokens may stand in front of.
+const (
+	clipPattern = `'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+`
+	clipTokens  = `<\|startoftext\|>|<\|endoftext\|>|`
+)
+
+var clipPatterns = map[string]func(string) int{clipPattern: nextCLIP, clipTokens + clipPattern: nextCLIPToken}
+
+func orEmpty(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }
 
 var contractions = []string{"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}
@@ -270,6 +280,16 @@ func nextCLIP(text string) int {
 		return n
 	}
 	return run(text, unicode.IsSpace)
+}
+
+// nextCLIPToken is nextCLIP, but for the special tokens.
+func nextCLIPToken(text string) int {
+	for _, token := range []string{clipStart, clipEnd} {
+		if strings.HasPrefix(text, token) {
+			return len(token)
+		}
+	}
+	return nextCLIP(text)
 }
 
 func isOther(r rune) bool {

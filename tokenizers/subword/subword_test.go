@@ -3,6 +3,7 @@ package subword
 import (
 	"encoding/json"
 	"flag"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -19,6 +20,22 @@ type goldens struct {
 	Texts   []string             `json:"texts"`
 	IDs     map[string][][]int32 `json:"ids"`
 	Plain   map[string][][]int32 `json:"plain"`
+	// CLIP is the tokenizer.json of clip/ without its model.
+	CLIP map[string]any `json:"clip_parts"`
+}
+
+// fixture reads a tokenizer of testdata by its name in the goldens.
+func fixture(t testing.TB, name string) *Tokenizer {
+	t.Helper()
+	read := func() (*Tokenizer, error) { return Load(filepath.Join("testdata", name+".json")) }
+	if name == "clip_folder" {
+		read = func() (*Tokenizer, error) { return CLIP("testdata/clip/vocab.json", "testdata/clip/merges.txt") }
+	}
+	tok, err := read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tok
 }
 
 func readGoldens(t testing.TB) goldens {
@@ -37,10 +54,7 @@ func readGoldens(t testing.TB) goldens {
 func TestIDsEqualPythons(t *testing.T) {
 	g := readGoldens(t)
 	for name, want := range g.IDs {
-		tok, err := Load(filepath.Join("testdata", name+".json"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		tok := fixture(t, name)
 		for i, text := range g.Texts {
 			for range 2 { // the second time from the cache
 				if got := tok.Encode(text); !slices.Equal(got, want[i]) {
@@ -52,6 +66,111 @@ func TestIDsEqualPythons(t *testing.T) {
 				if got := tok.append(nil, text); !slices.Equal(got, plain[i]) {
 					t.Errorf("%s: %q without special tokens: ids %v, want %v", name, text, got, plain[i])
 				}
+			}
+		}
+	}
+}
+
+// TestCLIP holds the file that is made of CLIP's two to transformers', and
+// reads it back.
+func TestCLIP(t *testing.T) {
+	tok := fixture(t, "clip_folder")
+	var made, model map[string]any
+	if err := json.Unmarshal(tok.source, &made); err != nil {
+		t.Fatal(err)
+	}
+	model = made["model"].(map[string]any)
+	delete(made, "model")
+	if want := readGoldens(t).CLIP; !reflect.DeepEqual(made, want) {
+		t.Errorf("the file is %v, transformers' %v", made, want)
+	}
+	if model["unk_token"] != clipEnd || model["end_of_word_suffix"] != "</w>" {
+		t.Errorf("unk_token %v, end_of_word_suffix %v", model["unk_token"], model["end_of_word_suffix"])
+	}
+	path := filepath.Join(t.TempDir(), "tokenizer.json")
+	if err := tok.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range readGoldens(t).Texts {
+		if a, b := tok.Encode(text), again.Encode(text); !slices.Equal(a, b) {
+			t.Errorf("%q: ids %v, %v after saving", text, a, b)
+		}
+	}
+}
+
+func TestBadCLIPFilesAreErrors(t *testing.T) {
+	for name, c := range map[string]struct{ vocab, merges, want string }{
+		"no json":         {`[`, "", "vocab.json: "},
+		"no end token":    {`{"<|startoftext|>": 0}`, "", `"<|endoftext|>"`},
+		"a lone subword":  {`{"<|startoftext|>": 0, "<|endoftext|>": 1}`, "#version: 0.2\na\n", `merges.txt: line 2: expected two subwords, found "a"`},
+		"three subwords":  {`{"<|startoftext|>": 0, "<|endoftext|>": 1}`, "a b c\n", "merges.txt: line 1"},
+		"unknown subword": {`{"<|startoftext|>": 0, "<|endoftext|>": 1}`, "a b\n", "merges.txt: model: merges[0]"},
+	} {
+		dir := t.TempDir()
+		vocab, merges := filepath.Join(dir, "vocab.json"), filepath.Join(dir, "merges.txt")
+		if err := os.WriteFile(vocab, []byte(c.vocab), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := CLIP(vocab, merges); err == nil {
+			t.Error("no merges.txt, and no error")
+		}
+		if err := os.WriteFile(merges, []byte(c.merges), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := CLIP(vocab, merges); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want it to hold %s", name, err, c.want)
+		}
+	}
+}
+
+// TestDamagedCharsmaps reads tables of noise, which must not be left.
+func TestDamagedCharsmaps(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	for range 2000 {
+		units := make([]uint32, 1+rng.IntN(300))
+		for i := range units {
+			// Small offsets and values, and labels that are often right.
+			units[i] = uint32(i)&0xff | rng.Uint32()&(1<<31|1<<18-1)&^0xff>>rng.IntN(2)
+		}
+		c := &charsmap{units: units, replacements: "a\x00bc\x00d"}
+		for _, text := range []string{"abc", "e\u0301", "\r\n", "\x00", "日本", "\xff"} {
+			c.normalize(text)
+		}
+	}
+}
+
+// TestOldFiles reads models that do not state their type.
+func TestOldFiles(t *testing.T) {
+	for _, name := range []string{"bert", "clip", "siglip"} {
+		tok := fixture(t, name)
+		var parts, model map[string]json.RawMessage
+		if err := json.Unmarshal(tok.source, &parts); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(parts["model"], &model); err != nil {
+			t.Fatal(err)
+		}
+		delete(model, "type")
+		var err error
+		if parts["model"], err = json.Marshal(model); err != nil {
+			t.Fatal(err)
+		}
+		data, err := json.Marshal(parts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		old, err := Parse(name, data)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, text := range readGoldens(t).Texts {
+			if a, b := tok.Encode(text), old.Encode(text); !slices.Equal(a, b) {
+				t.Errorf("%s: %q: ids %v, %v without a type", name, text, a, b)
 			}
 		}
 	}
@@ -144,11 +263,18 @@ func TestUnknownComponentsAreNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ key, value, want string }{
-		{"normalizer", `{"type": "Precompiled", "precompiled_charsmap": ""}`, `normalizer: "Precompiled"`},
+		{"normalizer", `{"type": "Nmt"}`, `normalizer: "Nmt"`},
+		{"normalizer", `{"type": "Precompiled", "precompiled_charsmap": null}`, `Precompiled: precompiled_charsmap: 0 bytes`},
+		{"normalizer", `{"type": "Precompiled", "precompiled_charsmap": "/////w=="}`, `a trie of 4294967295 bytes in 0`},
+		{"normalizer", `{"type": "Precompiled", "precompiled_charsmap": "?"}`, `precompiled_charsmap`},
+		{"normalizer", `{"type": "Replace", "pattern": {"Regex": "[a-z]"}, "content": ""}`, "Replace"},
+		{"normalizer", `{"type": "Replace", "pattern": {"Regex": "[\\s]"}, "content": ""}`, "Replace"},
+		{"normalizer", `{"type": "Replace", "pattern": {"Regex": "[^!]"}, "content": ""}`, "Replace"},
 		{"normalizer", `{"type": "Replace", "pattern": {"Regex": "a(?=b)"}, "content": ""}`, "Replace"},
 		{"pre_tokenizer", `{"type": "UnicodeScripts"}`, `pre_tokenizer: "UnicodeScripts"`},
 		{"pre_tokenizer", `{"type": "Split", "pattern": {"Regex": "x+"}, "behavior": "Isolated", "invert": false}`, "Split"},
 		{"model", `{"type": "WordLevel", "vocab": {}}`, `model: "WordLevel"`},
+		{"model", `{"vocab": {}}`, `model: no "type"`},
 		{"model", `{"type": "BPE", "vocab": {"a": 0}, "merges": [["a", "b"]]}`, "merges[0]"},
 		{"model", `{"type": "BPE", "vocab": {"a": -5}, "merges": []}`, "id -5"},
 		{"model", `{"type": "WordPiece", "unk_token": "?", "vocab": {}}`, `"?"`},
@@ -172,7 +298,7 @@ func TestUnknownComponentsAreNamed(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, name := range []string{"bert", "unigram", "trained"} {
+	for _, name := range []string{"bert", "unigram", "trained", "siglip"} {
 		data, err := os.ReadFile(filepath.Join("testdata", name+".json"))
 		if err != nil {
 			f.Fatal(err)
@@ -193,11 +319,7 @@ func FuzzEncode(f *testing.F) {
 	}
 	var toks []*Tokenizer
 	for name := range g.IDs {
-		tok, err := Load(filepath.Join("testdata", name+".json"))
-		if err != nil {
-			f.Fatal(err)
-		}
-		toks = append(toks, tok)
+		toks = append(toks, fixture(f, name))
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, tok := range toks {

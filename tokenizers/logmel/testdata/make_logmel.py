@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
-"""Makes logmel.json: librosa's log-mel spectrograms of a short signal.
+"""Makes logmel.json: librosa's log-mel spectrograms of a short signal, and
+extractors.json: those of transformers' feature extractors for Whisper and AST.
 
-usage: make_logmel.py   (pip install librosa; writes logmel.json beside itself)
+usage: make_logmel.py   (pip install librosa transformers torch; writes beside itself)
 """
 import json, os
 import librosa, numpy as np
+from transformers import ASTFeatureExtractor, WhisperFeatureExtractor
+
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 n, rate = 2000, 8000
 t = np.arange(n) / rate
@@ -21,6 +25,21 @@ for o in [dict(window=256, fft=256, hop=80, mels=32, fmin=60, fmax=4000, htk=Fal
     frames = -(-n // o["hop"])
     spec = np.log(1e-6 + bank @ power)[:, :frames]
     cases.append(dict(o, frames=frames, spec=[[round(float(v), 6) for v in row] for row in spec[::3]]))
-with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "logmel.json"), "w") as f:
+with open(os.path.join(HERE, "logmel.json"), "w") as f:
     json.dump(dict(librosa=librosa.__version__, rate=rate, samples=[round(float(v), 7) for v in x], cases=cases), f, separators=(",", ":"))
+    f.write("\n")
+
+
+# The extractors have 16 kHz. The signal is of fractions that float32 holds, so
+# that a test can make the same: a chirp of noise and a triangle.
+i = np.arange(6400)
+x = ((i * i % 8191 - 4095 + 4 * (np.abs(i * 37 % 4096 - 2048) - 1024)) / 16384).astype(np.float32)
+whisper = WhisperFeatureExtractor(feature_size=80, chunk_length=1)(x, sampling_rate=16000)["input_features"][0]
+whisper = 4 * whisper.astype(np.float64) - 4
+ast = ASTFeatureExtractor(num_mel_bins=128, max_length=64, do_normalize=False)(x, sampling_rate=16000)["input_values"][0]
+ast = np.asarray(ast).T
+assert not ast[:, 38:].any()
+rows = lambda spec: [[round(float(v), 5) for v in row] for row in spec[::9]]
+with open(os.path.join(HERE, "extractors.json"), "w") as f:
+    json.dump(dict(samples=len(x), whisper=rows(whisper), ast=rows(ast[:, :38])), f, separators=(",", ":"))
     f.write("\n")
