@@ -9,6 +9,7 @@ import (
 
 	"github.com/onetrunk/onetrunk/internal/strictjson"
 	"github.com/onetrunk/onetrunk/model"
+	"github.com/onetrunk/onetrunk/pretrained"
 )
 
 // Settings is the "train" block of a config.
@@ -41,6 +42,15 @@ type Settings struct {
 	// ("values": two samples with one caption), or each with itself alone
 	// ("rows").
 	Positives string `json:"positives"`
+	// Init names folders of other libraries' models to begin from, by the place
+	// of each: a modality whose tower it becomes, or "trunk" for the trunk of
+	// all modalities.
+	Init map[string]string `json:"init,omitempty"`
+	// Lock lists what is not trained: modalities, of each what is its own but
+	// for the bridge into the shared space, or "trunk" for the shared trunk.
+	// The last UnlockLast blocks of every trunk are trained all the same.
+	Lock       []string `json:"lock,omitempty"`
+	UnlockLast int      `json:"unlock_last,omitempty"`
 	// Seed decides first values, order and augmentation.
 	Seed uint64 `json:"seed"`
 	// SaveEvery and EvalEvery are in steps; 0 stands for a twentieth and a
@@ -88,6 +98,7 @@ func (s *Settings) Validate(c model.Config) error {
 		{"clip", s.Clip, 0, math.Inf(1)},
 		{"save_every", float64(s.SaveEvery), 0, math.Inf(1)},
 		{"eval_every", float64(s.EvalEvery), 0, math.Inf(1)},
+		{"unlock_last", float64(s.UnlockLast), 0, math.Inf(1)},
 	} {
 		if !(v.value >= v.lo && v.value <= v.hi) {
 			return fmt.Errorf("train.%s: expected a number in [%g, %g], found %g", v.key, v.lo, v.hi, v.value)
@@ -95,6 +106,12 @@ func (s *Settings) Validate(c model.Config) error {
 	}
 	if !slices.Contains([]string{"values", "ids", "rows"}, s.Positives) {
 		return fmt.Errorf("train.positives: %q is not one of values, ids, rows", s.Positives)
+	}
+	for _, what := range s.Lock {
+		_, begun := s.Init[what]
+		if _, reads := c.Modalities[what]; !reads && !begun && what != pretrained.SharedTrunk {
+			return fmt.Errorf("train.lock: %q is neither \"trunk\" nor one of the model's modalities", what)
+		}
 	}
 	for pair, w := range s.Pairs {
 		a, b, ok := strings.Cut(pair, "+")

@@ -27,6 +27,8 @@ type state struct {
 	// the same data or not at all.
 	Data  string `json:"data"`
 	Items int    `json:"items"`
+	// Locked is what is not trained.
+	Locked *Locked `json:"locked,omitempty"`
 }
 
 // save makes the checkpoint of the current step and marks it the latest, and
@@ -40,6 +42,9 @@ func (r *run) save(best bool) (err error) {
 			os.RemoveAll(making)
 		}
 	}()
+	if err := r.unmoved(); err != nil {
+		return err
+	}
 	if err := r.model.Save(making); err != nil {
 		return err
 	}
@@ -127,6 +132,13 @@ func (r *run) restore() error {
 	}
 	if err := r.opt.load(dir); err != nil {
 		return err
+	}
+	if s.Locked != nil {
+		// What was read must be what the run began with.
+		r.state.Locked = s.Locked
+		if err := r.unmoved(); err != nil {
+			return err
+		}
 	}
 	r.state, r.saved = s, s.Step
 	return nil

@@ -23,6 +23,7 @@ import (
 	"github.com/onetrunk/onetrunk/internal/progress"
 	"github.com/onetrunk/onetrunk/modalities"
 	"github.com/onetrunk/onetrunk/model"
+	"github.com/onetrunk/onetrunk/pretrained"
 	"github.com/onetrunk/onetrunk/tensor"
 )
 
@@ -63,6 +64,7 @@ type Result struct {
 	Bad      int         `json:"bad"`
 	BestStep int         `json:"best_step,omitempty"`
 	Eval     *Evaluation `json:"eval,omitempty"`
+	Locked   *Locked     `json:"locked,omitempty"`
 }
 
 // ErrInterrupted is returned, wrapped, when the context ended a run. Its
@@ -110,8 +112,21 @@ func (r *run) prepare(ctx context.Context) error {
 	}
 	r.Config.Train = r.Settings.orDefault()
 	from := ""
-	if r.Resume {
+	var start *pretrained.Start
+	switch {
+	case r.Resume:
 		from = r.dir
+		if len(r.Settings.Init) > 0 { // the run folder holds what came from there
+			c, err := model.ReadConfig(filepath.Join(r.dir, "config.json"))
+			if err != nil {
+				return err
+			}
+			r.Config.Trunk, r.Config.Modalities = c.Trunk, c.Modalities
+		}
+	case len(r.Settings.Init) > 0:
+		if start, r.Config, err = pretrained.Begin(r.Config, r.Settings.Init); err != nil {
+			return err
+		}
 	}
 	processors, err := r.Config.OpenProcessors(from)
 	if err != nil {
@@ -121,7 +136,13 @@ func (r *run) prepare(ctx context.Context) error {
 		return err
 	}
 	r.model = model.New(r.Config, processors, r.dev, r.Settings.Seed)
-	r.model.Bank.Freeze(func(string) bool { return true }, false)
+	if start != nil {
+		if err := start.Fill(r.model); err != nil {
+			return err
+		}
+	}
+	r.state = state{Data: r.Train.Name(), Items: r.Train.Len(), Best: -1}
+	r.lock()
 	r.opt = newOptimizer(r.dev, r.model.Bank, &r.Settings)
 	r.tape = autograd.NewTape(r.dev, true)
 	r.memory = newMemory(r.MaxMemory, r.tape, r.Out)
@@ -140,7 +161,6 @@ func (r *run) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.state = state{Data: r.Train.Name(), Items: r.Train.Len(), Best: -1}
 	if r.Resume {
 		if err := r.restore(); err != nil {
 			return err
@@ -200,7 +220,7 @@ func (r *run) train(ctx context.Context) (Result, error) {
 		}
 	}
 	res.Seconds = time.Since(began).Seconds()
-	res.Bad, res.BestStep = len(r.bad), r.state.BestStep
+	res.Bad, res.BestStep, res.Locked = len(r.bad), r.state.BestStep, r.state.Locked
 	return res, r.listBad()
 }
 

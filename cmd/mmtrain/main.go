@@ -18,7 +18,7 @@ import (
 // app is the command line.
 type app struct {
 	Train   trainCmd   `cmd:"" help:"Train a model on paired data."`
-	Eval    evalCmd    `cmd:"" help:"Retrieval figures of a model on a dataset, for every ordered pair of modalities."`
+	Eval    evalCmd    `cmd:"" help:"Figures of a model: retrieval, zero-shot classification, nearest neighbours, a linear probe."`
 	Inspect inspectCmd `cmd:"" help:"What a model is made of: the sharing map, parameters, FLOPs and bytes."`
 	Bench   benchCmd   `cmd:"" help:"Time training steps of a config on synthetic samples of full length."`
 	Data    dataCmd    `cmd:"" help:"Build datasets."`

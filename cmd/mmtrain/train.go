@@ -12,26 +12,29 @@ import (
 )
 
 type trainCmd struct {
-	Config    string       `required:"" help:"Preset (${presets}) or a JSON file."`
-	TrainData string       `required:"" help:"Training data: demo:, a manifest, or a folder with manifest.tsv; SRC#SPLIT picks a split." placeholder:"SRC"`
-	ValData   string       `help:"Data to choose the best checkpoint by." placeholder:"SRC"`
-	Logs      string       `default:"logs" help:"Folder of runs."`
-	Name      string       `required:"" help:"Name of the run; its folder is LOGS/NAME."`
-	Resume    string       `help:"\"latest\": go on from the run's last checkpoint, bit for bit." enum:"latest," default:""`
-	MaxSteps  int          `help:"Stop after this step; the schedule stays the config's."`
-	Steps     *int         `help:"Length of the schedule, instead of the config's."`
-	Epochs    *float64     `help:"Length of the schedule in passes over the data, instead of steps."`
-	BatchSize *int         `help:"Samples in a forward pass, instead of the config's."`
-	AccumFreq *int         `help:"Forward passes in a step, instead of the config's."`
-	LR        *float64     `name:"lr" help:"Peak learning rate, instead of the config's."`
-	WD        *float64     `name:"wd" help:"Weight decay, instead of the config's."`
-	Seed      *uint64      `help:"Seed of first values, order and augmentation, instead of the config's."`
-	SaveEvery *int         `help:"Steps between checkpoints."`
-	EvalEvery *int         `help:"Steps between evaluations on --val-data."`
-	MaxBad    float64      `default:"0.01" help:"Share of values that may be unreadable before the run stops."`
-	MaxMemory command.Size `help:"Bound of the resident memory: ${size_help}" placeholder:"SIZE"`
-	Threads   int          `help:"Threads to compute with; 0 takes one for each processor."`
-	JSON      bool         `name:"json" help:"Print the result as one JSON object."`
+	Config     string            `required:"" help:"Preset (${presets}) or a JSON file."`
+	TrainData  string            `required:"" help:"Training data: demo:, a manifest, or a folder with manifest.tsv; SRC#SPLIT picks a split." placeholder:"SRC"`
+	ValData    string            `help:"Data to choose the best checkpoint by." placeholder:"SRC"`
+	Logs       string            `default:"logs" help:"Folder of runs."`
+	Name       string            `required:"" help:"Name of the run; its folder is LOGS/NAME."`
+	Resume     string            `help:"\"latest\": go on from the run's last checkpoint, bit for bit." enum:"latest," default:""`
+	MaxSteps   int               `help:"Stop after this step; the schedule stays the config's."`
+	Steps      *int              `help:"Length of the schedule, instead of the config's."`
+	Epochs     *float64          `help:"Length of the schedule in passes over the data, instead of steps."`
+	BatchSize  *int              `help:"Samples in a forward pass, instead of the config's."`
+	AccumFreq  *int              `help:"Forward passes in a step, instead of the config's."`
+	LR         *float64          `name:"lr" help:"Peak learning rate, instead of the config's."`
+	WD         *float64          `name:"wd" help:"Weight decay, instead of the config's."`
+	Seed       *uint64           `help:"Seed of first values, order and augmentation, instead of the config's."`
+	SaveEvery  *int              `help:"Steps between checkpoints."`
+	EvalEvery  *int              `help:"Steps between evaluations on --val-data."`
+	Init       map[string]string `help:"Begin from another library's model: MODALITY=DIR for that modality's tower, trunk=DIR for the trunk of all." placeholder:"PLACE=DIR"`
+	Lock       []string          `help:"Do not train a modality's own tensors, or the trunk: text, trunk, ..." placeholder:"WHAT"`
+	UnlockLast *int              `help:"Train the last so many blocks of every trunk all the same."`
+	MaxBad     float64           `default:"0.01" help:"Share of values that may be unreadable before the run stops."`
+	MaxMemory  command.Size      `help:"Bound of the resident memory: ${size_help}" placeholder:"SIZE"`
+	Threads    int               `help:"Threads to compute with; 0 takes one for each processor."`
+	JSON       bool              `name:"json" help:"Print the result as one JSON object."`
 }
 
 func (c *trainCmd) Run(e *command.Env) error {
@@ -57,6 +60,13 @@ func (c *trainCmd) Run(e *command.Env) error {
 	override(&settings.Seed, c.Seed)
 	override(&settings.SaveEvery, c.SaveEvery)
 	override(&settings.EvalEvery, c.EvalEvery)
+	override(&settings.UnlockLast, c.UnlockLast)
+	if len(c.Init) > 0 {
+		settings.Init = c.Init
+	}
+	if len(c.Lock) > 0 {
+		settings.Lock = c.Lock
+	}
 	if c.Epochs != nil {
 		if c.Steps != nil {
 			return command.Wrong("--steps and --epochs both give the length of the schedule")
@@ -80,6 +90,9 @@ func (c *trainCmd) Run(e *command.Env) error {
 	fmt.Fprintf(e.Stdout, "step %d, loss %.4f, %.0f s; the run is %s\n", res.Step, res.Loss, res.Seconds, filepath.Join(c.Logs, c.Name))
 	if res.Bad > 0 {
 		fmt.Fprintf(e.Stdout, "%d values could not be read: %s\n", res.Bad, filepath.Join(c.Logs, c.Name, "bad.tsv"))
+	}
+	if l := res.Locked; l != nil {
+		fmt.Fprintf(e.Stdout, "%d tensors were locked and have not changed: sha256 %s\n", l.Tensors, l.SHA256)
 	}
 	if res.Eval != nil {
 		return printEvaluation(e.Stdout, *res.Eval)

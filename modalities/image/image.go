@@ -56,7 +56,7 @@ type Config struct {
 	// side below Size is filled up with black on both ends.
 	Resize int `json:"resize,omitempty"`
 	// Filter resizes: "bicubic", "bilinear" or "lanczos", as Pillow's
-	// antialiased filters do within a level of 255.
+	// antialiased filters do, bit for bit.
 	Filter string `json:"filter"`
 	// Alpha is "white" (transparency over white) or "drop" (the colours as
 	// they are stored, as PIL's convert("RGB") does; as there, greys of 16
@@ -87,11 +87,6 @@ func defaults() Config {
 	}
 }
 
-// filters are imaging's names for Pillow's.
-var filters = map[string]imaging.ResampleFilter{
-	"bicubic": imaging.CatmullRom, "bilinear": imaging.Linear, "lanczos": imaging.Lanczos,
-}
-
 // crops reports whether Fit cuts out the centre.
 func (c *Config) crops() bool { return c.Fit == "crop" || c.Fit == "crop_floor" }
 
@@ -107,7 +102,7 @@ func (c *Config) validate() error {
 		return fmt.Errorf("resize: expected 0..8192, found %d", c.Resize)
 	case c.Resize > 0 && !c.crops():
 		return fmt.Errorf("resize: goes with fit crop or crop_floor, found %q", c.Fit)
-	case filters[c.Filter].Kernel == nil:
+	case filters[c.Filter].weight == nil:
 		return fmt.Errorf("filter: %q is not one of bicubic, bilinear, lanczos", c.Filter)
 	case c.Alpha != "white" && c.Alpha != "drop":
 		return fmt.Errorf("alpha: %q is not one of white, drop", c.Alpha)
@@ -274,8 +269,5 @@ func (p *processor) centre(img *image.NRGBA) *image.NRGBA {
 }
 
 func (p *processor) resize(img *image.NRGBA, w, h int) *image.NRGBA {
-	if img.Rect.Dx() == w && img.Rect.Dy() == h {
-		return img
-	}
-	return imaging.Resize(img, w, h, filters[p.cfg.Filter])
+	return resize(img, w, h, filters[p.cfg.Filter])
 }

@@ -139,7 +139,7 @@ func pattern(w, h int) *image.NRGBA {
 }
 
 // TestFitsEqualPythons holds sizes, filters and the place of the centre to
-// torchvision's and transformers', within a level.
+// torchvision's and transformers' with Pillow, bit for bit.
 func TestFitsEqualPythons(t *testing.T) {
 	g := readPixels(t)
 	if len(g.Fits) < 100 {
@@ -161,8 +161,12 @@ func TestFitsEqualPythons(t *testing.T) {
 				got = append(got, v.R, v.G, v.B)
 			}
 		}
+		off := 0
+		if c.Fit == "crop_floor" && c.Resize < g.Size {
+			off = 1 // made by torch, not by Pillow
+		}
 		for i, want := range c.Pixels {
-			if d := int(got[i]) - want; d < -1 || d > 1 {
+			if d := int(got[i]) - want; d < -off || d > off {
 				t.Errorf("%d x %d, %s: value %d is %d, want %d", c.W, c.H, config, i, got[i], want)
 				break
 			}

@@ -1,0 +1,106 @@
+package train
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/onetrunk/onetrunk/autograd"
+	"github.com/onetrunk/onetrunk/model"
+	"github.com/onetrunk/onetrunk/pretrained"
+	"github.com/onetrunk/onetrunk/sharing"
+)
+
+// locked reports whether the settings lock a tensor of the model: what is a
+// locked modality's own, but for the bridge into the shared space, and for
+// "trunk" the shared trunk; not the last blocks that are unlocked.
+func locked(m *model.Model, s *Settings) func(name string) bool {
+	open := map[string]bool{}
+	for _, modality := range m.Modalities() {
+		of := m.Trunk(modality)
+		for l := max(of.Layers-s.UnlockLast, 0); l < of.Layers; l++ {
+			for _, r := range sharing.Roles {
+				open[of.Tensor(l, modality, r)] = true
+			}
+		}
+	}
+	return func(name string) bool {
+		if open[strings.TrimSuffix(strings.TrimSuffix(name, "/weight"), "/bias")] {
+			return false
+		}
+		for _, what := range s.Lock {
+			switch {
+			case what == pretrained.SharedTrunk && strings.HasPrefix(name, "trunk/"):
+				return true
+			case name == "heads/"+what+"/bridge/weight":
+			case strings.HasPrefix(name, "tokenizers/"+what+"/"), strings.HasPrefix(name, "heads/"+what+"/"),
+				strings.Contains(name, "@"+what+"/"):
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// checksum is a hash of the names and values of a bank's tensors that match,
+// and their number.
+func checksum(b *sharing.Bank, match func(name string) bool) (sum string, n int) {
+	h := sha256.New()
+	for _, p := range matching(b, match) {
+		fmt.Fprintln(h, p.Name, p.Shape())
+		buf := make([]byte, 4*p.Value.Len())
+		for i, v := range b.Read(p) {
+			binary.LittleEndian.PutUint32(buf[4*i:], math.Float32bits(v))
+		}
+		_, _ = h.Write(buf) // a hash takes all
+		n++
+	}
+	return hex.EncodeToString(h.Sum(nil)), n
+}
+
+// matching lists the parameters that match, by name.
+func matching(b *sharing.Bank, match func(name string) bool) []*autograd.Param {
+	var ps []*autograd.Param
+	for _, p := range b.Params() {
+		if match(p.Name) {
+			ps = append(ps, p)
+		}
+	}
+	slices.SortFunc(ps, func(a, b *autograd.Param) int { return strings.Compare(a.Name, b.Name) })
+	return ps
+}
+
+// Locked says which tensors a run did not train.
+type Locked struct {
+	Tensors int `json:"tensors"`
+	// SHA256 is of their names, shapes and values, the same at the end of the
+	// run as when it began.
+	SHA256 string `json:"sha256"`
+}
+
+// lock freezes what the settings lock, and remembers its checksum.
+func (r *run) lock() {
+	bank := r.model.Bank
+	match := locked(r.model, &r.Settings)
+	bank.Freeze(func(string) bool { return true }, false)
+	bank.Freeze(match, true)
+	if sum, n := checksum(bank, match); n > 0 {
+		r.state.Locked = &Locked{Tensors: n, SHA256: sum}
+	}
+}
+
+// unmoved is an error when what is locked has changed since it was.
+func (r *run) unmoved() error {
+	if r.state.Locked == nil {
+		return nil
+	}
+	sum, _ := checksum(r.model.Bank, locked(r.model, &r.Settings))
+	if sum != r.state.Locked.SHA256 {
+		return fmt.Errorf("step %d: the %d locked tensors have changed: their checksum is %s, it was %s", r.state.Step, r.state.Locked.Tensors, sum, r.state.Locked.SHA256)
+	}
+	return nil
+}
