@@ -62,7 +62,7 @@ func ParseConfig(name string, data []byte) (Config, error) {
 		return Config{}, err
 	}
 	for m, settings := range c.Modalities {
-		settings.Sequence.Defaults()
+		settings.Defaults()
 		if settings.Trunk != nil {
 			settings.Trunk.Defaults(c.Trunk)
 		}

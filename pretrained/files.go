@@ -107,15 +107,6 @@ func from(name string, shape ...int) []source { return []source{{name: name, sha
 // zeros stands for a bias that the library does not have.
 func zeros(n int) []source { return []source{{shape: []int{n}}} }
 
-// stack puts tensors of one shape below each other.
-func stack(shape []int, names ...string) []source {
-	var out []source
-	for _, n := range names {
-		out = append(out, source{name: n, shape: shape})
-	}
-	return out
-}
-
 // transposed is a matrix [rows, cols] that is stored as its transpose is used.
 func transposed(name string, rows, cols int) []source {
 	return []source{{name: name, shape: []int{rows, cols}, pick: func(x []float32) []float32 {
