@@ -179,7 +179,7 @@ func TestOpenRefuses(t *testing.T) {
 	two := write(t, map[string]string{"manifest.csv": "text\na\n", "manifest.tsv": "text\na\n"})
 	for src, want := range map[string]string{
 		two:                          "the folder holds 2 manifests",
-		t.TempDir():                  "expected manifest.tsv, manifest.csv or manifest.jsonl in the folder",
+		t.TempDir():                  "neither a manifest (manifest.tsv, .csv or .jsonl) nor a file",
 		filepath.Join(two, "absent"): "no such file or folder, and no built-in dataset (known: made:)",
 		"mode:":                      "mode:: no such file or folder, and no built-in dataset (known: made:)",
 	} {

@@ -29,9 +29,9 @@ func RegisterScheme(name string, open func(rest, split string) (Source, error)) 
 }
 
 // Open opens SRC or SRC#split. SRC is a built-in dataset ("demo:"), a manifest
-// (.csv, .tsv or .jsonl), or a folder that holds one named manifest. Without
-// a split it opens "train" where there is one, and else all rows. See
-// docs/data.md.
+// (.csv, .tsv or .jsonl), a folder that holds one named manifest, or else a
+// folder of files, each an item. Without a split it opens "train" where there
+// is one, and else all rows. See docs/data.md.
 func Open(src string) (Source, error) {
 	base, split, err := cutSplit(src)
 	if err != nil {
@@ -57,6 +57,12 @@ func Open(src string) (Source, error) {
 	if info.IsDir() {
 		if path, err = manifestIn(base); err != nil {
 			return nil, err
+		}
+		if path == "" {
+			if split != "" {
+				return nil, fmt.Errorf("%s: a folder without a manifest has no split %q", base, split)
+			}
+			return openFolder(base)
 		}
 	}
 	return openManifest(base, path, split)
@@ -86,7 +92,7 @@ func schemeNames() []string {
 	return names
 }
 
-// manifestIn finds the one manifest of a folder.
+// manifestIn finds the one manifest of a folder; "" where there is none.
 func manifestIn(dir string) (string, error) {
 	var found []string
 	for _, ext := range []string{".tsv", ".csv", ".jsonl"} {
@@ -97,7 +103,7 @@ func manifestIn(dir string) (string, error) {
 	}
 	switch len(found) {
 	case 0:
-		return "", fmt.Errorf("%s: expected manifest.tsv, manifest.csv or manifest.jsonl in the folder", dir)
+		return "", nil
 	case 1:
 		return found[0], nil
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/onetrunk/onetrunk/internal/strictjson"
 	"github.com/onetrunk/onetrunk/model"
-	"github.com/onetrunk/onetrunk/pretrained"
 )
 
 // Settings is the "train" block of a config.
@@ -108,9 +107,8 @@ func (s *Settings) Validate(c model.Config) error {
 		return fmt.Errorf("train.positives: %q is not one of values, ids, rows", s.Positives)
 	}
 	for _, what := range s.Lock {
-		_, begun := s.Init[what]
-		if _, reads := c.Modalities[what]; !reads && !begun && what != pretrained.SharedTrunk {
-			return fmt.Errorf("train.lock: %q is neither \"trunk\" nor one of the model's modalities", what)
+		if s.Init[what] == "" {
+			return fmt.Errorf("train.lock: %q begins with random values, which nothing would ever change: name what it begins from (--init %s=DIR)", what, what)
 		}
 	}
 	for pair, w := range s.Pairs {

@@ -17,13 +17,14 @@ import (
 	"github.com/onetrunk/onetrunk/internal/command"
 	"github.com/onetrunk/onetrunk/internal/measure"
 	"github.com/onetrunk/onetrunk/model"
+	"github.com/onetrunk/onetrunk/pretrained"
 	"github.com/onetrunk/onetrunk/tensor"
 	"github.com/onetrunk/onetrunk/tokenizers"
 	"github.com/onetrunk/onetrunk/train"
 )
 
 type benchCmd struct {
-	Model   string  `xor:"model" required:"" help:"Run folder, or one checkpoint's folder." placeholder:"RUN"`
+	Model   string  `xor:"model" required:"" help:"Run folder, one checkpoint's folder, or the folder of another library's model." placeholder:"RUN"`
 	Config  string  `xor:"model" required:"" help:"Preset or a JSON file, with random weights." placeholder:"CONFIG"`
 	Seconds float64 `default:"4" help:"How long to measure each row."`
 	Threads int     `help:"Threads to compute with; 0 takes one for each processor."`
@@ -138,7 +139,7 @@ func (r *benchResult) print(e *command.Env) error {
 func (c *benchCmd) open() (*model.Model, error) {
 	dev := tensor.CPU(c.Threads)
 	if c.Model != "" {
-		return model.OpenOn(c.Model, dev)
+		return pretrained.OpenOn(c.Model, dev)
 	}
 	data, err := configs.Read(c.Config)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 type embedCmd struct {
-	Model         string  `required:"" help:"Run folder, or one checkpoint's folder." placeholder:"RUN"`
+	Model         string  `required:"" help:"Run folder, one checkpoint's folder, or the folder of another library's model." placeholder:"RUN"`
 	Input         string  `required:"" help:"Data: demo:, a manifest, or a folder with manifest.tsv; SRC#SPLIT picks a split." placeholder:"SRC"`
 	Out           string  `required:"" help:"Folder for embeddings; a rerun does what is missing." placeholder:"DIR"`
 	Batch         int     `default:"64" help:"Values that are embedded at once."`

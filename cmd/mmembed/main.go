@@ -12,6 +12,7 @@ import (
 	"github.com/onetrunk/onetrunk/internal/command"
 	_ "github.com/onetrunk/onetrunk/modalities/all"
 	"github.com/onetrunk/onetrunk/model"
+	"github.com/onetrunk/onetrunk/pretrained"
 )
 
 // app is the command line.
@@ -35,9 +36,11 @@ func main() {
 	os.Exit(program.Run(ctx, &app{}, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// openModel opens a run, with int8 weights if they are asked for.
-func openModel(dir string, int8 bool) (*model.Model, error) {
-	m, err := model.Open(dir)
+// openModel opens a run or another library's model, of the latter the towers of
+// some modalities alone if they are named, with int8 weights if they are asked
+// for.
+func openModel(dir string, int8 bool, modalities ...string) (*model.Model, error) {
+	m, err := pretrained.Open(dir, modalities...)
 	if err == nil && int8 {
 		m.Int8()
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 type searchCmd struct {
-	Model    string `required:"" help:"Run folder, or one checkpoint's folder." placeholder:"RUN"`
+	Model    string `required:"" help:"Run folder, one checkpoint's folder, or the folder of another library's model." placeholder:"RUN"`
 	Index    string `required:"" help:"Folder that mmembed embed wrote." placeholder:"DIR"`
 	Text     string `help:"Search by a text." placeholder:"\"...\"" xor:"query"`
 	Image    string `help:"Search by a picture." placeholder:"FILE" xor:"query"`

@@ -8,6 +8,7 @@ import (
 
 	"github.com/onetrunk/onetrunk/internal/command"
 	"github.com/onetrunk/onetrunk/model"
+	"github.com/onetrunk/onetrunk/pretrained"
 	"github.com/onetrunk/onetrunk/sharing"
 	"github.com/onetrunk/onetrunk/tensor"
 )
@@ -32,7 +33,7 @@ func (c *inspectCmd) Run(e *command.Env) error {
 // openForInspection opens a run, or makes an untrained model of a config.
 func openForInspection(ref string) (*model.Model, error) {
 	if info, err := os.Stat(ref); err == nil && info.IsDir() {
-		return model.Open(ref)
+		return pretrained.Open(ref)
 	}
 	cfg, _, err := readConfig(ref)
 	if err != nil {
