@@ -90,7 +90,7 @@ models/minilm:
 
 .PHONY: compare-minilm
 compare-minilm: models/minilm ## Its embeddings and speed beside sentence-transformers (PEERS_VENV=DIR)
-	@$(GO) run ./internal/comparesentences -python $(PEERS_VENV)/bin/python $(ARGS)
+	@$(GO) run ./pretrained/comparesentences -python $(PEERS_VENV)/bin/python $(ARGS)
 
 .PHONY: clean
 clean: ## Remove what build made

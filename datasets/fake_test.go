@@ -27,8 +27,8 @@ func init() {
 	}
 }
 
-func (f fake) Name() string                  { return f.name }
-func (f fake) Inline() bool                  { return f.inline }
+func (f fake) Name() string                         { return f.name }
+func (f fake) Inline() bool                         { return f.inline }
 func (f fake) Recognise(name string, _ []byte) bool { return strings.HasSuffix(name, "."+f.name) }
 func (f fake) Open(json.RawMessage, string) (modalities.Processor, error) {
 	return &fakeProcessor{name: f.name}, nil

@@ -57,7 +57,7 @@ func run(ctx context.Context, python, dir string, rounds, threads int) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, python, "internal/comparesentences/sentences.py", dir, strconv.Itoa(threads))
+	cmd := exec.CommandContext(ctx, python, "pretrained/comparesentences/sentences.py", dir, strconv.Itoa(threads))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
