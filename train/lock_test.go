@@ -52,19 +52,28 @@ func TestInitAndLock(t *testing.T) {
 		locked func(name string) bool
 	}{
 		{
-			"text tower", map[string]string{"text": minilm}, []string{"text"}, 0,
+			"text tower",
+			map[string]string{"text": minilm},
+			[]string{"text"},
+			0,
 			func(n string) bool {
 				return strings.HasPrefix(n, "tokenizers/text/") || strings.HasPrefix(n, "trunk@text/")
 			},
 		},
 		{
-			"text tower but its last block", map[string]string{"text": minilm}, []string{"text"}, 1,
+			"text tower but its last block",
+			map[string]string{"text": minilm},
+			[]string{"text"},
+			1,
 			func(n string) bool {
 				return strings.HasPrefix(n, "tokenizers/text/") || strings.HasPrefix(n, "trunk@text/0/")
 			},
 		},
 		{
-			"trunk", map[string]string{"trunk": vit}, []string{"trunk"}, 0,
+			"trunk",
+			map[string]string{"trunk": vit},
+			[]string{"trunk"},
+			0,
 			func(n string) bool { return strings.HasPrefix(n, "trunk/") },
 		},
 	} {
