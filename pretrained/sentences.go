@@ -2,6 +2,7 @@ package pretrained
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/onetrunk/onetrunk/encoder"
 )
@@ -81,7 +82,7 @@ func readSentences(dir string, positions int) (pool string, length int, err erro
 	}
 	pooling := "1_Pooling"
 	for _, m := range modules {
-		switch kind := lastPart(m.Type); kind {
+		switch m.Type[strings.LastIndexByte(m.Type, '.')+1:] {
 		case "Transformer", "Normalize":
 		case "Pooling":
 			pooling = m.Path
@@ -143,14 +144,4 @@ func readSentences(dir string, positions int) (pool string, length int, err erro
 		return "", 0, fmt.Errorf("%s/config.json: no pooling mode that is supported (mean, cls)", pooling)
 	}
 	return pool, length, nil
-}
-
-// lastPart returns what stands behind the last dot.
-func lastPart(s string) string {
-	for i := len(s) - 1; i >= 0; i-- {
-		if s[i] == '.' {
-			return s[i+1:]
-		}
-	}
-	return s
 }
