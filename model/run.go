@@ -203,16 +203,19 @@ func (m *Model) read(path string, visit func(f *checkpoint.File, p *autograd.Par
 	return nil
 }
 
-// fingerprint is a hash of names, shapes and values.
-func fingerprint(ts []checkpoint.Tensor) string {
+// Checksum is the SHA-256 of tensors' names, shapes and values, in hexadecimal.
+func Checksum(ts []checkpoint.Tensor) string {
 	h := sha256.New()
 	buf := make([]byte, 4096)
 	for _, t := range ts {
 		fmt.Fprintln(h, t.Name, t.Shape)
 		writeFloats(h, t.Data, buf)
 	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	return hex.EncodeToString(h.Sum(nil))
 }
+
+// fingerprint is the first half of a checksum.
+func fingerprint(ts []checkpoint.Tensor) string { return Checksum(ts)[:32] }
 
 func writeFloats(w hash.Hash, x []float32, buf []byte) {
 	for len(x) > 0 {

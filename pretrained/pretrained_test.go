@@ -296,6 +296,7 @@ func (f *fixture) sounds(t *testing.T, m *model.Model, p modalities.Processor, f
 	if err := json.Unmarshal(p.Config(), &settings); err != nil {
 		t.Fatal(err)
 	}
+	f.logmel(t, folder, batch, settings.Patch, settings.Stride, settings.Edge)
 	cut := logmel.Patches{Rows: settings.Patch[0], Cols: settings.Patch[1], Down: settings.Stride[0], Across: settings.Stride[1], Edge: settings.Edge}
 	frames := 3000
 	if folder == "ast" {
@@ -313,6 +314,34 @@ func (f *fixture) sounds(t *testing.T, m *model.Model, p modalities.Processor, f
 	}
 	z, _ = f.array(t, folder+"/equal_sounds")
 	near(t, "equal sounds", embed(t, m, "audio", batch), z, m.Dim(), fromEqual, index)
+}
+
+// logmel holds the values in the patches of sounds to the extractor's, of which
+// the fixture has every fourth band.
+func (f *fixture) logmel(t *testing.T, folder string, batch []tokenizers.Tokens, patch, stride [2]int, edge int) {
+	t.Helper()
+	want, shape := f.array(t, folder+"/logmel") // Whisper's by band, then frame; AST's by frame
+	worst := 0.0
+	for at, v := range want {
+		sound, i, j := at/(shape[1]*shape[2]), at/shape[2]%shape[1], at%shape[2]
+		band, frame := 4*i, j
+		if folder == "ast" {
+			band, frame = 4*j, i
+		}
+		tokens := batch[sound]
+		frame += edge
+		row, col := min(band/stride[0], tokens.Grid[0]-1), min(frame/stride[1], tokens.Grid[1]-1)
+		m, n := band-row*stride[0], frame-col*stride[1]
+		if m >= patch[0] || n >= patch[1] {
+			continue // beyond the last patch
+		}
+		got := tokens.Patches[(row*tokens.Grid[1]+col)*patch[0]*patch[1]+m*patch[1]+n]
+		worst = max(worst, math.Abs(float64(got-v)))
+	}
+	t.Logf("log-mel: greatest difference %.1e", worst)
+	if worst > 1e-4 {
+		t.Errorf("log-mel: a difference of %g", worst)
+	}
 }
 
 // One tower alone opens without the other's tensors in memory, and gives the

@@ -1,15 +1,11 @@
 package train
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
-	"github.com/onetrunk/onetrunk/autograd"
+	"github.com/onetrunk/onetrunk/checkpoint"
 	"github.com/onetrunk/onetrunk/model"
 	"github.com/onetrunk/onetrunk/pretrained"
 	"github.com/onetrunk/onetrunk/sharing"
@@ -46,32 +42,11 @@ func locked(m *model.Model, s *Settings) func(name string) bool {
 	}
 }
 
-// checksum is a hash of the names and values of a bank's tensors that match,
-// and their number.
+// checksum returns the checksum of a bank's tensors that match, and their
+// number.
 func checksum(b *sharing.Bank, match func(name string) bool) (sum string, n int) {
-	h := sha256.New()
-	for _, p := range matching(b, match) {
-		fmt.Fprintln(h, p.Name, p.Shape())
-		buf := make([]byte, 4*p.Value.Len())
-		for i, v := range b.Read(p) {
-			binary.LittleEndian.PutUint32(buf[4*i:], math.Float32bits(v))
-		}
-		_, _ = h.Write(buf) // a hash takes all
-		n++
-	}
-	return hex.EncodeToString(h.Sum(nil)), n
-}
-
-// matching lists the parameters that match, by name.
-func matching(b *sharing.Bank, match func(name string) bool) []*autograd.Param {
-	var ps []*autograd.Param
-	for _, p := range b.Params() {
-		if match(p.Name) {
-			ps = append(ps, p)
-		}
-	}
-	slices.SortFunc(ps, func(a, b *autograd.Param) int { return strings.Compare(a.Name, b.Name) })
-	return ps
+	ts := slices.DeleteFunc(model.Tensors(b), func(t checkpoint.Tensor) bool { return !match(t.Name) })
+	return model.Checksum(ts), len(ts)
 }
 
 // Locked says which tensors a run did not train.
