@@ -113,6 +113,11 @@ type Tape struct {
 	kept      []int64 // bytes that each block keeps, or would keep
 	replay    bool    // whether a block is computed again
 
+	// Penalty is the sum of what Penalise added since the tape was released,
+	// without PenaltyScale, which multiplies its gradient.
+	Penalty      float64
+	PenaltyScale float32
+
 	// Ready, if not nil, is called in Backward with each parameter as soon as
 	// the last part of its gradient has been added.
 	Ready func(p *Param)
@@ -123,11 +128,14 @@ type Tape struct {
 // NewTape makes a tape on a device. One that does not record computes values
 // alone: its variables want no gradients.
 func NewTape(dev tensor.Device, record bool) *Tape {
-	return &Tape{dev: dev, trains: record, record: record}
+	return &Tape{dev: dev, trains: record, record: record, PenaltyScale: 1}
 }
 
 // Device returns the tape's device.
 func (t *Tape) Device() tensor.Device { return t.dev }
+
+// Trains reports whether Backward may be called.
+func (t *Tape) Trains() bool { return t.trains }
 
 // Input puts host data [rows, cols] on the tape, as a constant. The data may
 // come in several pieces, one after the other.
@@ -267,7 +275,7 @@ func (t *Tape) Release() {
 	for _, p := range t.used {
 		p.v.uses = 0
 	}
-	t.used = t.used[:0]
+	t.used, t.Penalty = t.used[:0], 0
 	clear(t.steps)
 	t.steps, t.usedVars, t.usedSparse, t.blocks = t.steps[:0], 0, 0, 0
 }

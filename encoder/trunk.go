@@ -17,47 +17,48 @@ import (
 	"github.com/onetrunk/onetrunk/tensor"
 )
 
-// Trunk is the stack of blocks. It owns no weights: it asks the map which of
-// the bank's tensors serve a (layer, modality, role).
+// Trunk is the stack of blocks. It owns no tensors: it asks for the weights of
+// a (layer, modality, role).
 type Trunk struct {
-	cfg  Config
-	bank *sharing.Bank
-	m    *sharing.Map
-	norm tensor.Norm
-	ffn  *moe.FFN
+	cfg     Config
+	weights *sharing.Weights
+	norm    tensor.Norm
+	ffn     *moe.FFN
 }
 
-// NewTrunk puts the trunk's tensors into the bank. The config is valid.
-func NewTrunk(cfg Config, bank *sharing.Bank, m *sharing.Map) *Trunk {
-	t := &Trunk{cfg: cfg, bank: bank, m: m, norm: cfg.NormOf()}
+// NewTrunk puts the trunk's tensors among the weights. The config is valid.
+func NewTrunk(cfg Config, w *sharing.Weights) *Trunk {
+	t := &Trunk{cfg: cfg, weights: w, norm: cfg.NormOf()}
 	// First values as CLIP's: what writes to the residual stream is scaled by
 	// the number of times that it is written to.
 	d := float64(cfg.Width)
 	write := 1 / math.Sqrt(d*2*float64(cfg.Layers))
 	for _, r := range []sharing.Role{sharing.Norm1, sharing.Norm2} {
-		for _, name := range m.Tensors(r) {
-			bank.Norm(name, cfg.Width, t.norm.RMS)
-		}
+		w.DeclareNorm(r, cfg.Width, t.norm.RMS)
 	}
-	for _, name := range m.Tensors(sharing.Qkv) {
-		bank.Matrix(name+"/weight", 3*cfg.Width, cfg.Width, 1/math.Sqrt(d))
-		bank.Vector(name+"/bias", 3*cfg.Width, 0)
+	w.Declare(sharing.Qkv, 3*cfg.Width, cfg.Width, 1/math.Sqrt(d))
+	w.Declare(sharing.Out, cfg.Width, cfg.Width, write)
+	t.ffn = moe.NewFFN(w, cfg.Width, cfg.Hidden, t.norm, t.post(), cfg.Act(), write)
+	if w.Config.Layers.Depth {
+		w.Bank.Matrix(t.depth(), cfg.Layers, cfg.Width, 0)
 	}
-	for _, name := range m.Tensors(sharing.Out) {
-		bank.Matrix(name+"/weight", cfg.Width, cfg.Width, write)
-		bank.Vector(name+"/bias", cfg.Width, 0)
-	}
-	t.ffn = moe.NewFFN(bank, m, cfg.Width, cfg.Hidden, t.norm, t.post(), cfg.Act(), write)
 	return t
 }
+
+// Weights returns what serves the trunk's places.
+func (t *Trunk) Weights() *sharing.Weights { return t.weights }
+
+// depth is the tensor of the layers' own rows.
+func (t *Trunk) depth() string { return t.weights.Trunk + "/depth" }
 
 // Forward runs the packed rows x [T, D] through all blocks and returns them
 // [T, D]. runs and spans describe the rows and cover all of them.
 func (t *Trunk) Forward(tape *autograd.Tape, x *autograd.Var, runs []sharing.Run, spans []tensor.Span) *autograd.Var {
+	p := t.begin(tape, x, runs, spans)
 	for l := range t.cfg.Layers {
-		x = tape.Block(x, func(x *autograd.Var) *autograd.Var { return t.block(tape, l, x, runs, spans) })
+		p.block(l)
 	}
-	return x
+	return p.x
 }
 
 // ForwardPooled is Forward for heads that pool in the way that pools states for
@@ -65,15 +66,17 @@ func (t *Trunk) Forward(tape *autograd.Tape, x *autograd.Var, runs []sharing.Run
 // that row alone: it attends to all rows, which are not computed further. It
 // returns the rows that there are [R, D], and where each span's now stand.
 func (t *Trunk) ForwardPooled(tape *autograd.Tape, x *autograd.Var, runs []sharing.Run, spans []tensor.Span, pools []string) (y *autograd.Var, left []tensor.Span) {
+	p := t.begin(tape, x, runs, spans)
 	last := t.cfg.Layers - 1
 	for l := range last {
-		x = tape.Block(x, func(x *autograd.Var) *autograd.Var { return t.block(tape, l, x, runs, spans) })
+		p.block(l)
 	}
 	asked, left, fewer := narrow(runs, spans, pools)
-	y = tape.Block(x, func(x *autograd.Var) *autograd.Var {
-		if fewer == nil {
-			return t.block(tape, last, x, runs, spans)
-		}
+	if fewer == nil {
+		p.block(last)
+		return p.x, left
+	}
+	return tape.Block(p.x, func(x *autograd.Var) *autograd.Var {
 		rows := tape.Sparse()
 		for _, s := range asked {
 			if s.One {
@@ -84,10 +87,10 @@ func (t *Trunk) ForwardPooled(tape *autograd.Tape, x *autograd.Var, runs []shari
 				rows.Append(int32(s.Start + i))
 			}
 		}
-		h := t.attention(tape, last, x, runs, asked)
-		return t.rest(tape, last, h, tape.Gather(autograd.Term{S: rows, X: x}), fewer)
-	})
-	return y, left
+		x = p.enter(last, x)
+		h := p.attention(last, x, asked)
+		return p.rest(last, h, tape.Gather(autograd.Term{S: rows, X: x}), fewer, left)
+	}), left
 }
 
 // narrow returns the spans with the queries that pools ask for, where their
@@ -122,28 +125,61 @@ func narrow(runs []sharing.Run, spans []tensor.Span, pools []string) (asked, lef
 // post reports whether norms stand after what they normalise is summed.
 func (t *Trunk) post() bool { return t.cfg.NormPlace == "post" }
 
-// block is one block: x + attention(norm1(x)), then + ffn(norm2(.)); or with
+// pass is one pass of rows through the trunk.
+type pass struct {
+	*Trunk
+	tape    *autograd.Tape
+	weights *sharing.Pass
+	x       *autograd.Var // [T, D] as it stands
+	runs    []sharing.Run
+	spans   []tensor.Span
+}
+
+func (t *Trunk) begin(tape *autograd.Tape, x *autograd.Var, runs []sharing.Run, spans []tensor.Span) *pass {
+	w := t.weights.On(tape, runs)
+	return &pass{Trunk: t, tape: tape, weights: w, x: w.Penalise(x), runs: runs, spans: spans}
+}
+
+// block runs a block: x + attention(norm1(x)), then + ffn(norm2(.)); or with
 // norms after the sums, norm1(x + attention(x)), then norm2(. + ffn(.)).
-func (t *Trunk) block(tape *autograd.Tape, l int, x *autograd.Var, runs []sharing.Run, spans []tensor.Span) *autograd.Var {
-	return t.rest(tape, l, t.attention(tape, l, x, runs, spans), x, runs)
+func (p *pass) block(l int) {
+	p.x = p.tape.Block(p.x, func(x *autograd.Var) *autograd.Var {
+		x = p.enter(l, x)
+		return p.rest(l, p.attention(l, x, p.spans), x, p.runs, p.spans)
+	})
+}
+
+// enter returns what a block reads of the rows x.
+func (p *pass) enter(l int, x *autograd.Var) *autograd.Var {
+	if p.Trunk.weights.Config.Layers.Depth {
+		all, own := p.tape.Sparse(), p.tape.Sparse()
+		for i := range x.Rows() {
+			all.Append(int32(i))
+			own.Append(int32(l))
+		}
+		x = p.tape.Gather(autograd.Term{S: all, X: x}, autograd.Term{S: own, X: p.weights.Bank.Param(p.depth()).Var()})
+	}
+	p.weights.Enter(l, x, p.runs, p.spans)
+	return x
 }
 
 // attention returns the attention [R, D] of the spans' queries, before the
 // output's projection.
-func (t *Trunk) attention(tape *autograd.Tape, l int, x *autograd.Var, runs []sharing.Run, spans []tensor.Span) *autograd.Var {
+func (p *pass) attention(l int, x *autograd.Var, spans []tensor.Span) *autograd.Var {
 	var o autograd.LinearOptions
-	if !t.post() {
-		o = autograd.LinearOptions{Norm: t.norm, NormParts: t.bank.Parts(t.m, l, sharing.Norm1, runs)}
+	if !p.post() {
+		o = autograd.LinearOptions{Norm: p.norm, NormParts: p.weights.Parts(l, sharing.Norm1, p.runs)}
 	}
-	qkv := tape.Linear(x, t.bank.Parts(t.m, l, sharing.Qkv, runs), o)
-	return tape.Attention(qkv, spans, t.cfg.Heads)
+	qkv := p.weights.Linear(l, sharing.Qkv, x, p.runs, p.spans, o)
+	return p.tape.Attention(qkv, spans, p.cfg.Heads)
 }
 
-// rest is what follows attention's result h in a block, on the same rows of x.
-func (t *Trunk) rest(tape *autograd.Tape, l int, h, x *autograd.Var, runs []sharing.Run) *autograd.Var {
-	x = tape.Linear(h, t.bank.Parts(t.m, l, sharing.Out, runs), autograd.LinearOptions{Residual: x})
-	if t.post() {
-		x = tape.Norm(x, t.bank.Parts(t.m, l, sharing.Norm1, runs), t.norm)
+// rest is what follows attention's result h in a block, on the same rows of x,
+// whose runs and spans are given.
+func (p *pass) rest(l int, h, x *autograd.Var, runs []sharing.Run, spans []tensor.Span) *autograd.Var {
+	x = p.weights.Linear(l, sharing.Out, h, runs, spans, autograd.LinearOptions{Residual: x})
+	if p.post() {
+		x = p.tape.Norm(x, p.weights.Parts(l, sharing.Norm1, runs), p.norm)
 	}
-	return t.ffn.Forward(tape, l, x, runs)
+	return p.ffn.Forward(p.tape, p.weights, l, x, runs, spans)
 }

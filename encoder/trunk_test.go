@@ -37,12 +37,12 @@ func build(t *testing.T, s sharing.Config) (*sharing.Bank, *Trunk, map[string]*H
 // buildOf is build for a trunk of other settings, and other heads.
 func buildOf(t *testing.T, c Config, s sharing.Config, sequences []Sequence) (*sharing.Bank, *Trunk, map[string]*Head) {
 	t.Helper()
-	if err := s.Validate(c.Layers); err != nil {
+	if err := s.Validate(c.Layers, []string{"audio", "image", "text"}); err != nil {
 		t.Fatal(err)
 	}
 	bank := sharing.NewBank(dev, 1)
 	names := []string{"audio", "image", "text"}
-	trunk := NewTrunk(c, bank, sharing.NewMap(s, "trunk", c.Layers, names))
+	trunk := NewTrunk(c, sharing.NewWeights(s, bank, "trunk", c.Layers, names))
 	heads := map[string]*Head{}
 	for i, n := range names {
 		heads[n] = NewHead(c, bank, n, sequences[i], c.Embed)

@@ -87,7 +87,7 @@ func (c *Config) validate() error {
 	if err := c.Trunk.Validate("trunk"); err != nil {
 		return err
 	}
-	if err := c.Sharing.Validate(c.Trunk.Layers); err != nil {
+	if err := c.Sharing.Validate(c.Trunk.Layers, c.together()); err != nil {
 		return err
 	}
 	if len(c.Modalities) == 0 {
@@ -108,7 +108,7 @@ func (c *Config) validate() error {
 		if err := s.Trunk.Validate(at); err != nil {
 			return err
 		}
-		if err := c.Sharing.Validate(s.Trunk.Layers); err != nil {
+		if err := c.Sharing.Layers.Validate(s.Trunk.Layers); err != nil {
 			return fmt.Errorf("%s: %w", at, err)
 		}
 	}
@@ -122,6 +122,11 @@ func (c *Config) validate() error {
 // names lists the modalities, sorted.
 func (c *Config) names() []string {
 	return slices.Sorted(maps.Keys(c.Modalities))
+}
+
+// together lists the modalities of the shared trunk, sorted.
+func (c *Config) together() []string {
+	return slices.DeleteFunc(c.names(), func(m string) bool { return c.Modalities[m].Trunk != nil })
 }
 
 // trunk returns the sizes of the trunk that a modality runs through.

@@ -40,11 +40,11 @@ func (m *Model) Inspect() Report {
 	r := Report{
 		Parameters: Parameters{Unique: m.Bank.Elements(), Active: map[string]int{}, Applied: map[string]int{}},
 		FLOPs:      map[string]int64{}, Tokens: map[string]int{},
-		Bytes: 4 * int64(m.Bank.Elements()), Map: m.Map.Entries(),
+		Bytes: 4 * int64(m.Bank.Elements()), Map: m.Weights.Entries(),
 	}
 	for _, name := range m.names {
-		if t := m.trunks[name]; t.sharing != m.Map {
-			r.Map = append(r.Map, t.sharing.Entries()...)
+		if w := m.trunks[name].Weights(); w != m.Weights {
+			r.Map = append(r.Map, w.Entries()...)
 		}
 	}
 	size := map[string]int{} // weight and bias, by the name they share

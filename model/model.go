@@ -22,25 +22,19 @@ import (
 type Model struct {
 	Config Config
 	Device tensor.Device
-	// Bank holds all weights, Map says which serve where in the shared trunk.
-	Bank *sharing.Bank
-	Map  *sharing.Map
+	// Bank holds all tensors, Weights says which serve where in the shared trunk.
+	Bank    *sharing.Bank
+	Weights *sharing.Weights
 
 	names       []string // of the modalities, sorted
 	processors  map[string]modalities.Processor
 	stems       map[string]*tokenizers.Stem
 	heads       map[string]*encoder.Head
-	trunks      map[string]*trunk // by modality
-	rounded     map[string]bool   // weights that are int8
+	trunks      map[string]*encoder.Trunk // by modality
+	rounded     map[string]bool           // weights that are int8
 	fingerprint string
 	hashing     sync.Mutex // of the fingerprint
 	tapes       sync.Pool
-}
-
-// trunk is one that the model has: the shared one, or one modality's.
-type trunk struct {
-	*encoder.Trunk
-	sharing *sharing.Map
 }
 
 // New makes a model with first values by the seed. Its parameters are frozen
@@ -60,16 +54,11 @@ func build(cfg Config, processors map[string]modalities.Processor, dev tensor.De
 	m := &Model{
 		Config: cfg, Device: dev, Bank: bank,
 		names: cfg.names(), processors: processors,
-		stems: map[string]*tokenizers.Stem{}, heads: map[string]*encoder.Head{}, trunks: map[string]*trunk{},
+		stems: map[string]*tokenizers.Stem{}, heads: map[string]*encoder.Head{}, trunks: map[string]*encoder.Trunk{},
 		rounded: map[string]bool{},
 	}
-	var together []string // the modalities of the shared trunk
 	for _, name := range m.names {
-		of := cfg.Modalities[name]
-		if of.Trunk == nil {
-			together = append(together, name)
-		}
-		t := cfg.trunk(name)
+		of, t := cfg.Modalities[name], cfg.trunk(name)
 		o := tokenizers.StemOptions{Width: t.Width, Classes: of.Classes(), Conv: of.Stem == "conv", Act: t.Act()}
 		if of.StemNorm {
 			n := t.NormOf()
@@ -77,14 +66,13 @@ func build(cfg Config, processors map[string]modalities.Processor, dev tensor.De
 		}
 		m.stems[name] = tokenizers.NewStem(m.Bank, name, processors[name].Layout(), o)
 	}
-	m.Map = sharing.NewMap(cfg.Sharing, "trunk", cfg.Trunk.Layers, together)
-	shared := &trunk{encoder.NewTrunk(cfg.Trunk, m.Bank, m.Map), m.Map}
+	m.Weights = sharing.NewWeights(cfg.Sharing, m.Bank, "trunk", cfg.Trunk.Layers, cfg.together())
+	shared := encoder.NewTrunk(cfg.Trunk, m.Weights)
 	for _, name := range m.names {
 		m.trunks[name] = shared
 		if own := cfg.Modalities[name].Trunk; own != nil {
 			layers := sharing.Config{Layers: cfg.Sharing.Layers}
-			of := sharing.NewMap(layers, "trunk@"+name, own.Layers, []string{name})
-			m.trunks[name] = &trunk{encoder.NewTrunk(*own, m.Bank, of), of}
+			m.trunks[name] = encoder.NewTrunk(*own, sharing.NewWeights(layers, m.Bank, "trunk@"+name, own.Layers, []string{name}))
 		}
 		m.heads[name] = encoder.NewHead(cfg.trunk(name), m.Bank, name, cfg.Modalities[name].Sequence, cfg.Trunk.Embed)
 	}
@@ -128,7 +116,7 @@ func (m *Model) Logit(a, b string, similarity float64) float64 {
 }
 
 // Trunk returns the map of the trunk that a modality runs through.
-func (m *Model) Trunk(modality string) *sharing.Map { return m.trunks[modality].sharing }
+func (m *Model) Trunk(modality string) *sharing.Map { return m.trunks[modality].Weights().Map }
 
 // ClampTemperatures keeps the temperatures within [least, 1], after a step of
 // the optimizer.
@@ -210,7 +198,7 @@ func (m *Model) Forward(tape *autograd.Tape, inputs []Input) []*autograd.Var {
 }
 
 // through embeds the inputs that run through one trunk, all at once.
-func (m *Model) through(tape *autograd.Tape, t *trunk, inputs []Input, out []*autograd.Var) {
+func (m *Model) through(tape *autograd.Tape, t *encoder.Trunk, inputs []Input, out []*autograd.Var) {
 	var runs []sharing.Run
 	var spans []tensor.Span
 	var rows []*autograd.Var

@@ -172,8 +172,8 @@ func TestRunFolderRoundTrip(t *testing.T) {
 			t.Errorf("fingerprint %q, was %q", o.Fingerprint(), m.Fingerprint())
 		}
 		// An alias stays one: layers 1 and 3 are one physical layer.
-		name := o.Map.Tensor(3, "signal", "qkv")
-		if name != o.Map.Tensor(1, "signal", "qkv") || name != "trunk/1/attn/qkv" {
+		name := o.Weights.Tensor(3, "signal", "qkv")
+		if name != o.Weights.Tensor(1, "signal", "qkv") || name != "trunk/1/attn/qkv" {
 			t.Errorf("layer 3 uses %s", name)
 		}
 	}

@@ -17,40 +17,31 @@ import (
 // modality is the map's answer. The norm's tensors are the trunk's; it stands
 // before up, or with post after the sum.
 type FFN struct {
-	bank *sharing.Bank
-	m    *sharing.Map
 	norm tensor.Norm
 	post bool
 	act  tensor.Act
 }
 
-// NewFFN puts the networks' tensors into the bank. std is the standard
+// NewFFN puts the networks' tensors among the weights. std is the standard
 // deviation of down's first values.
-func NewFFN(bank *sharing.Bank, m *sharing.Map, width, hidden int, norm tensor.Norm, post bool, act tensor.Act, std float64) *FFN {
-	for _, name := range m.Tensors(sharing.Up) {
-		bank.Matrix(name+"/weight", hidden, width, 1/math.Sqrt(2*float64(width)))
-		bank.Vector(name+"/bias", hidden, 0)
-	}
-	for _, name := range m.Tensors(sharing.Down) {
-		bank.Matrix(name+"/weight", width, hidden, std)
-		bank.Vector(name+"/bias", width, 0)
-	}
-	return &FFN{bank: bank, m: m, norm: norm, post: post, act: act}
+func NewFFN(w *sharing.Weights, width, hidden int, norm tensor.Norm, post bool, act tensor.Act, std float64) *FFN {
+	w.Declare(sharing.Up, hidden, width, 1/math.Sqrt(2*float64(width)))
+	w.Declare(sharing.Down, width, hidden, std)
+	return &FFN{norm: norm, post: post, act: act}
 }
 
 // Forward returns x + down(act(up(norm2(x)))) [T, D], or with post
 // norm2(x + down(act(up(x)))), for x [T, D], whose rows are grouped in runs of
-// one modality.
-func (f *FFN) Forward(t *autograd.Tape, layer int, x *autograd.Var, runs []sharing.Run) *autograd.Var {
-	weights := func(r sharing.Role) []autograd.Part { return f.bank.Parts(f.m, layer, r, runs) }
+// one modality and spans of one sample.
+func (f *FFN) Forward(t *autograd.Tape, w *sharing.Pass, layer int, x *autograd.Var, runs []sharing.Run, spans []tensor.Span) *autograd.Var {
 	var o autograd.LinearOptions
 	if !f.post {
-		o = autograd.LinearOptions{Norm: f.norm, NormParts: weights(sharing.Norm2)}
+		o = autograd.LinearOptions{Norm: f.norm, NormParts: w.Parts(layer, sharing.Norm2, runs)}
 	}
-	u := t.Linear(x, weights(sharing.Up), o)
-	y := t.Linear(u, weights(sharing.Down), autograd.LinearOptions{Act: f.act, Residual: x})
+	u := w.Linear(layer, sharing.Up, x, runs, spans, o)
+	y := w.Linear(layer, sharing.Down, u, runs, spans, autograd.LinearOptions{Act: f.act, Residual: x})
 	if f.post {
-		y = t.Norm(y, weights(sharing.Norm2), f.norm)
+		y = t.Norm(y, w.Parts(layer, sharing.Norm2, runs), f.norm)
 	}
 	return y
 }

@@ -48,12 +48,17 @@ func (b *Bank) Param(name string) *autograd.Param {
 // Matrix adds a weight [rows, cols] drawn from a normal distribution of the
 // given standard deviation. Weight decay applies to it.
 func (b *Bank) Matrix(name string, rows, cols int, std float64) *autograd.Param {
+	return b.matrix(name, name, rows, cols, std)
+}
+
+// matrix is Matrix for a weight that begins as the one of the name from would.
+func (b *Bank) matrix(name, from string, rows, cols int, std float64) *autograd.Param {
 	h := fnv.New64a()
-	h.Write([]byte(name))
+	h.Write([]byte(from))
 	rng := rand.New(rand.NewPCG(b.seed, h.Sum64()))
 	p := b.add(name, rows, cols, func(x []float32) {
 		for i := range x {
-			x[i] = float32(rng.NormFloat64() * std)
+			x[i] = float32(rng.NormFloat64()*std) + 0 // no negative zeros
 		}
 	})
 	p.Decay = true
@@ -128,24 +133,6 @@ func (b *Bank) Elements() int {
 type Run struct {
 	Modality string
 	Rows     int
-}
-
-// Parts returns the weights of a role of a layer for packed rows: one part
-// for each run, with neighbours that the same tensor serves made one, so that
-// a shared tensor sees one large product. The weights are the effective ones.
-func (b *Bank) Parts(m *Map, layer int, r Role, runs []Run) []autograd.Part {
-	var parts []autograd.Part
-	last := ""
-	for _, run := range runs {
-		name := m.Tensor(layer, run.Modality, r)
-		if name == last {
-			parts[len(parts)-1].Rows += run.Rows
-			continue
-		}
-		parts = append(parts, b.Part(name, run.Rows))
-		last = name
-	}
-	return parts
 }
 
 // Part returns the weight and bias of a tensor name for a number of rows.

@@ -27,6 +27,9 @@ const (
 // Roles lists the roles in the order in which a block uses them.
 var Roles = []Role{Norm1, Qkv, Out, Norm2, Up, Down}
 
+// Products lists the roles that are matrices.
+var Products = []Role{Qkv, Out, Up, Down}
+
 // group is the part of a block that the role belongs to, as it stands in the
 // names of tensors.
 func (r Role) group() string {
@@ -47,7 +50,10 @@ func (r Role) Product() bool { return r != Norm1 && r != Norm2 }
 // block, its norm included.
 func (r Role) attention() bool { return r == Norm1 || r == Qkv || r == Out }
 
-// Config is the "sharing" block of a config.
+// Config is the "sharing" block of a config: the one language in which every
+// way of sharing is written. What it describes is implemented where the concept
+// stands: map, mix, delta, mask and pull here, router in moe, balance and phases
+// in train.
 type Config struct {
 	// Layers says which layers use the same tensors.
 	Layers Layers `json:"layers"`
@@ -56,6 +62,36 @@ type Config struct {
 	// Experts is "modality" for a feed-forward network of its own for each
 	// modality (VLMo's modality experts, Bao et al. 2022), or "none".
 	Experts string `json:"experts"`
+	// Map lists exceptions to Private and Experts; of several rules for a place
+	// the last one holds.
+	Map []Rule `json:"map,omitempty"`
+	// Mix makes the tensors of some roles of several, by learned coefficients.
+	Mix *Mix `json:"mix,omitempty"`
+	// Delta adds to the tensors of some roles.
+	Delta *Delta `json:"delta,omitempty"`
+	// Mask says which entries of shared tensors a modality uses.
+	Mask *Mask `json:"mask,omitempty"`
+	// Router puts several feed-forward networks in one slot, with gates.
+	Router *Router `json:"router,omitempty"`
+	// Pull draws private tensors together.
+	Pull *Pull `json:"pull,omitempty"`
+	// Balance makes one update of the losses of the pairs.
+	Balance *Balance `json:"balance,omitempty"`
+	// Adapt gives layers private tensors while they train.
+	Adapt *Adapt `json:"adapt,omitempty"`
+	// Phases follow each other in training.
+	Phases []Phase `json:"phases,omitempty"`
+}
+
+// Rule says which modalities share a tensor at some places.
+type Rule struct {
+	// Layers are the physical layers, Roles the roles that it holds for; all
+	// where nothing is listed.
+	Layers []int  `json:"layers,omitempty"`
+	Roles  []Role `json:"roles,omitempty"`
+	// Groups are lists of modalities: those of a list share a tensor. Each
+	// modality of the trunk stands in one.
+	Groups [][]string `json:"groups"`
 }
 
 // Layers is cross-layer sharing: M unique layers serve all N.
@@ -72,6 +108,10 @@ type Layers struct {
 	Unique int `json:"unique,omitempty"`
 	// Roles says what is shared across layers: "all", "attention" or "ffn".
 	Roles string `json:"roles,omitempty"`
+	// Depth adds a learned row of each layer to what the layer reads, so that
+	// layers which share all tensors may differ (Universal Transformer,
+	// Dehghani et al. 2019).
+	Depth bool `json:"depth,omitempty"`
 }
 
 // Default is hard sharing over modalities with private norms (MS-CLIP, You et
@@ -84,9 +124,59 @@ func Default() Config {
 	}
 }
 
+// Validate checks the block for a trunk of that many layers that those
+// modalities run through.
+func (c *Config) Validate(layers int, modalities []string) error {
+	if err := c.Layers.Validate(layers); err != nil {
+		return err
+	}
+	if err := validRoles("sharing.private", c.Private); err != nil {
+		return err
+	}
+	switch c.Experts {
+	case "none":
+	case "modality":
+		for _, r := range []Role{Up, Down} {
+			if slices.Contains(c.Private, r) {
+				return fmt.Errorf("sharing.private: %q is private already by \"experts\": \"modality\"", r)
+			}
+		}
+	default:
+		return fmt.Errorf("sharing.experts: %q is not one of none, modality", c.Experts)
+	}
+	for i, r := range c.Map {
+		if err := r.validate(fmt.Sprintf("sharing.map[%d]", i), layers, modalities); err != nil {
+			return err
+		}
+	}
+	for _, part := range []struct {
+		here     bool
+		validate func(c *Config) error
+	}{
+		{c.Mix != nil, c.Mix.validate},
+		{c.Delta != nil, c.Delta.validate},
+		{c.Mask != nil, c.Mask.validate},
+		{c.Router != nil, c.Router.validate},
+		{c.Pull != nil, c.Pull.validate},
+		{c.Balance != nil, c.Balance.validate},
+		{c.Adapt != nil, c.Adapt.validate},
+	} {
+		if part.here {
+			if err := part.validate(c); err != nil {
+				return err
+			}
+		}
+	}
+	for i, p := range c.Phases {
+		if err := p.validate(fmt.Sprintf("sharing.phases[%d]", i), modalities); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Validate checks the block for a trunk of that many layers.
-func (c *Config) Validate(layers int) error {
-	l := c.Layers
+func (l Layers) Validate(layers int) error {
 	switch l.Scheme {
 	case "none", "universal":
 		if l.Unique != 0 {
@@ -102,26 +192,53 @@ func (c *Config) Validate(layers int) error {
 	if !slices.Contains([]string{"all", "attention", "ffn"}, l.Roles) {
 		return fmt.Errorf("sharing.layers.roles: %q is not one of all, attention, ffn", l.Roles)
 	}
-	for i, r := range c.Private {
-		if !slices.Contains(Roles, r) {
-			return fmt.Errorf("sharing.private: %q is not a role %v", r, Roles)
-		}
-		if slices.Contains(c.Private[:i], r) {
-			return fmt.Errorf("sharing.private: %q is listed twice", r)
+	return nil
+}
+
+func (r *Rule) validate(at string, layers int, modalities []string) error {
+	for _, l := range r.Layers {
+		if l < 0 || l >= layers {
+			return fmt.Errorf("%s.layers: expected numbers in 0..%d, found %d", at, layers-1, l)
 		}
 	}
-	switch c.Experts {
-	case "none":
-	case "modality":
-		for _, r := range []Role{Up, Down} {
-			if slices.Contains(c.Private, r) {
-				return fmt.Errorf("sharing.private: %q is private already by \"experts\": \"modality\"", r)
-			}
+	if err := validRoles(at+".roles", r.Roles); err != nil {
+		return err
+	}
+	var all []string
+	for _, g := range r.Groups {
+		if len(g) == 0 {
+			return fmt.Errorf("%s.groups: a list is empty", at)
 		}
-	default:
-		return fmt.Errorf("sharing.experts: %q is not one of none, modality", c.Experts)
+		all = append(all, g...)
+	}
+	slices.Sort(all)
+	if !slices.Equal(all, modalities) {
+		return fmt.Errorf("%s.groups: expected each of %v once, found %v", at, modalities, all)
 	}
 	return nil
+}
+
+// validRoles checks a list of roles; errors call it at.
+func validRoles(at string, roles []Role) error {
+	for i, r := range roles {
+		if !slices.Contains(Roles, r) {
+			return fmt.Errorf("%s: %q is not a role %v", at, r, Roles)
+		}
+		if slices.Contains(roles[:i], r) {
+			return fmt.Errorf("%s: %q is listed twice", at, r)
+		}
+	}
+	return nil
+}
+
+// validProducts checks a list of roles that are matrices.
+func validProducts(at string, roles []Role) error {
+	for _, r := range roles {
+		if slices.Contains(Roles, r) && !r.Product() {
+			return fmt.Errorf("%s: %q is a norm, expected some of %v", at, r, Products)
+		}
+	}
+	return validRoles(at, roles)
 }
 
 // String describes the block in a line.
@@ -143,6 +260,26 @@ func (c Config) String() string {
 	}
 	if len(c.Private) > 0 {
 		s = append(s, fmt.Sprintf("private %v", c.Private))
+	}
+	if len(c.Map) > 0 {
+		s = append(s, fmt.Sprintf("%d rules", len(c.Map)))
+	}
+	for _, part := range []struct {
+		here bool
+		text func() string
+	}{
+		{c.Mix != nil, func() string { return c.Mix.String() }},
+		{c.Delta != nil, func() string { return c.Delta.String() }},
+		{c.Mask != nil, func() string { return c.Mask.String() }},
+		{c.Router != nil, func() string { return c.Router.String() }},
+		{c.Pull != nil, func() string { return c.Pull.String() }},
+		{c.Balance != nil, func() string { return c.Balance.String() }},
+		{c.Adapt != nil, func() string { return c.Adapt.String() }},
+		{len(c.Phases) > 0, func() string { return fmt.Sprintf("%d phases", len(c.Phases)) }},
+	} {
+		if part.here {
+			s = append(s, part.text())
+		}
 	}
 	return strings.Join(s, ", ")
 }

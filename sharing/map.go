@@ -3,6 +3,7 @@ package sharing
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Map names the physical tensor that serves each (layer, modality, role) of a
@@ -14,19 +15,13 @@ type Map struct {
 	Layers     int
 	Modalities []string
 
-	private  map[Role]bool
-	physical map[Role][]int // by layer
+	physical map[Role][]int               // by layer
+	groups   map[Role][]map[string]string // by physical layer: each modality's group
 }
 
 // NewMap builds the map of a valid config for the trunk of that name.
 func NewMap(c Config, trunk string, layers int, modalities []string) *Map {
-	m := &Map{Trunk: trunk, Layers: layers, Modalities: modalities, private: map[Role]bool{}, physical: map[Role][]int{}}
-	for _, r := range c.Private {
-		m.private[r] = true
-	}
-	if c.Experts == "modality" {
-		m.private[Up], m.private[Down] = true, true
-	}
+	m := &Map{Trunk: trunk, Layers: layers, Modalities: modalities, physical: map[Role][]int{}, groups: map[Role][]map[string]string{}}
 	own := physicalLayers(Layers{Scheme: "none"}, layers)
 	shared := physicalLayers(c.Layers, layers)
 	for _, r := range Roles {
@@ -34,8 +29,49 @@ func NewMap(c Config, trunk string, layers int, modalities []string) *Map {
 		if c.Layers.Roles == "all" || (c.Layers.Roles == "attention") == r.attention() {
 			m.physical[r] = shared
 		}
+		private := slices.Contains(c.Private, r) || c.Experts == "modality" && (r == Up || r == Down)
+		for range layers {
+			of := map[string]string{}
+			if private {
+				for _, name := range modalities {
+					of[name] = "@" + name
+				}
+			}
+			m.groups[r] = append(m.groups[r], of)
+		}
+	}
+	for _, rule := range c.Map {
+		rule.apply(m)
 	}
 	return m
+}
+
+// apply makes the rule hold in a map.
+func (r *Rule) apply(m *Map) {
+	for _, role := range Roles {
+		if len(r.Roles) > 0 && !slices.Contains(r.Roles, role) {
+			continue
+		}
+		for l, of := range m.groups[role] {
+			if len(r.Layers) > 0 && !slices.Contains(r.Layers, l) {
+				continue
+			}
+			for _, group := range r.Groups {
+				for _, name := range group {
+					of[name] = groupName(group, m.Modalities)
+				}
+			}
+		}
+	}
+}
+
+// groupName is what a group's tensors are called by: "@audio+text", and nothing
+// for all modalities.
+func groupName(group, all []string) string {
+	if len(group) == len(all) {
+		return ""
+	}
+	return "@" + strings.Join(slices.Sorted(slices.Values(group)), "+")
 }
 
 // physicalLayers returns, for each of n layers, the number of the physical
@@ -66,13 +102,16 @@ func physicalLayers(l Layers, n int) []int {
 }
 
 // Tensor returns the name of the physical tensor that serves a place:
-// trunk/3/attn/qkv, or trunk/3/ffn@audio/up where it is private.
+// trunk/3/attn/qkv, trunk/3/ffn@audio/up where it is private, or
+// trunk/3/ffn@audio+text/up where a group shares it.
 func (m *Map) Tensor(layer int, modality string, r Role) string {
-	at := ""
-	if m.private[r] {
-		at = "@" + modality
-	}
-	name := fmt.Sprintf("%s/%d/%s%s", m.Trunk, m.physical[r][layer], r.group(), at)
+	at := m.physical[r][layer]
+	return m.name(at, m.groups[r][at][modality], r)
+}
+
+// name returns the name of a tensor of a layer, a group and a role.
+func (m *Map) name(layer int, group string, r Role) string {
+	name := fmt.Sprintf("%s/%d/%s%s", m.Trunk, layer, r.group(), group)
 	if r.group() != string(r) {
 		name += "/" + string(r)
 	}

@@ -6,8 +6,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/onetrunk/onetrunk/autograd"
 	"github.com/onetrunk/onetrunk/tensor"
 )
+
+var three = []string{"audio", "image", "text"}
 
 func TestLayerTables(t *testing.T) {
 	for _, c := range []struct {
@@ -35,7 +38,7 @@ func TestLayerTables(t *testing.T) {
 
 func TestTensorNames(t *testing.T) {
 	c := Config{Layers: Layers{Scheme: "cycle", Unique: 2, Roles: "ffn"}, Private: []Role{Norm1}, Experts: "modality"}
-	if err := c.Validate(4); err != nil {
+	if err := c.Validate(4, three); err != nil {
 		t.Fatal(err)
 	}
 	m := NewMap(c, "trunk", 4, []string{"audio", "text"})
@@ -64,24 +67,24 @@ func TestTensorNames(t *testing.T) {
 }
 
 func TestPartsMergeWhatIsShared(t *testing.T) {
-	b := NewBank(tensor.CPU(1), 1)
-	m := NewMap(Config{Layers: Layers{Scheme: "none", Roles: "all"}, Private: []Role{Up}, Experts: "none"}, "trunk", 1, []string{"audio", "image", "text"})
-	for _, name := range append(m.Tensors(Qkv), m.Tensors(Up)...) {
-		b.Matrix(name+"/weight", 2, 2, 1)
-	}
+	dev := tensor.CPU(1)
+	w := NewWeights(Config{Layers: Layers{Scheme: "none", Roles: "all"}, Private: []Role{Up}, Experts: "none"}, NewBank(dev, 1), "trunk", 1, three)
+	w.Declare(Qkv, 2, 2, 1)
+	w.Declare(Up, 2, 2, 1)
 	runs := []Run{{"audio", 3}, {"image", 4}, {"text", 5}}
-	if ps := b.Parts(m, 0, Qkv, runs); len(ps) != 1 || ps[0].Rows != 12 {
+	p := w.On(autograd.NewTape(dev, false), runs)
+	if ps := p.Parts(0, Qkv, runs); len(ps) != 1 || ps[0].Rows != 12 {
 		t.Errorf("a shared weight sees %d parts, want one of 12 rows", len(ps))
 	}
-	ps := b.Parts(m, 0, Up, runs)
-	if len(ps) != 3 || ps[1].Rows != 4 || ps[1].W != b.Param("trunk/0/ffn@image/up/weight").Var() {
+	ps := p.Parts(0, Up, runs)
+	if len(ps) != 3 || ps[1].Rows != 4 || ps[1].W != w.Bank.Param("trunk/0/ffn@image/up/weight").Var() {
 		t.Errorf("private weights: %+v", ps)
 	}
 }
 
 func TestValidateNamesTheKey(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		`"unique" in 1..4, found 5`: func(c *Config) { c.Layers = Layers{"cycle", 5, "all"} },
+		`"unique" in 1..4, found 5`: func(c *Config) { c.Layers = Layers{Scheme: "cycle", Unique: 5, Roles: "all"} },
 		`"cylce" is not one of`:     func(c *Config) { c.Layers.Scheme = "cylce" },
 		`takes no "unique"`:         func(c *Config) { c.Layers.Unique = 2 },
 		`sharing.layers.roles`:      func(c *Config) { c.Layers.Roles = "attn" },
@@ -92,7 +95,7 @@ func TestValidateNamesTheKey(t *testing.T) {
 	} {
 		c := Default()
 		change(&c)
-		if err := c.Validate(4); err == nil || !strings.Contains(err.Error(), want) {
+		if err := c.Validate(4, three); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want it to hold %q", err, want)
 		}
 	}

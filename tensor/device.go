@@ -38,6 +38,19 @@ type Device interface {
 	Axpy(y *Tensor, alpha float32, x *Tensor)
 	// Clamp holds every element of t within [lo, hi].
 	Clamp(t *Tensor, lo, hi float32)
+	// Mul is y = a b, element by element, or += with acc.
+	Mul(y, a, b *Tensor, acc bool)
+	// ScaleRows is y = x with row i times s[i], x and y [T, D], s [T, 1], or +=
+	// with acc.
+	ScaleRows(y, x, s *Tensor, acc bool)
+	// RowDots is d[i] += the product of the rows i of a and b [T, D], d [T, 1].
+	RowDots(d, a, b *Tensor)
+	// Above is y = 1 where x >= at, and 0 elsewhere.
+	Above(y, x *Tensor, at float32)
+	// AddSign is y += alpha where x > 0, and -= alpha where x < 0.
+	AddSign(y *Tensor, alpha float32, x *Tensor)
+	// Keep puts back old where mask is 0, same shapes.
+	Keep(t, old, mask *Tensor)
 
 	// Linear is y = in(x) w' + b + residual for x.X [T, I], w [O, I], b [1, O]
 	// or nil, residual [T, O] or nil, y [T, O].
@@ -58,6 +71,16 @@ type Device interface {
 	ActGrad(dx, dy, x *Tensor, act Act, acc bool)
 	// MatMul is c = op(a) op(b), or c += with acc; op transposes when asked.
 	MatMul(c, a, b *Tensor, transA, transB, acc bool)
+
+	// Softmax is y = softmax of each row of x [T, E], SoftmaxGrad its gradient:
+	// dx = or, with acc, += y (dy - y.dy).
+	Softmax(y, x *Tensor)
+	SoftmaxGrad(dx, dy, y *Tensor, acc bool)
+	// SpanMul is y = x with each run of rows times a matrix of its own: run i is
+	// the next lens[i] rows of x [T, R], its matrix is row i of s [N, R R].
+	// SpanMulGrad is its gradient, dx = and ds =.
+	SpanMul(y, x, s *Tensor, lens []int)
+	SpanMulGrad(dx, ds, dy, x, s *Tensor, lens []int)
 
 	// Norm normalises each row of x [T, D] into y [T, D] with gamma [1, D]
 	// and, for LayerNorm, beta [1, D]; stats [T, 2] receives mean and 1/std.
@@ -93,6 +116,9 @@ type Device interface {
 	// [N, M] and dscale [1, 1] the gradients of the loss by sim and logScale.
 	Contrast(loss, hits, dsim, dscale, sim, logScale *Tensor, rows, cols []int32)
 
+	// Dot returns the sum of a b over all elements, SumAbs that of |t|.
+	Dot(a, b *Tensor) float64
+	SumAbs(t *Tensor) float64
 	// SumSquares returns the sum of the squares of all elements.
 	SumSquares(t *Tensor) float64
 	// AdamW changes parameter p with gradient g and moments m and v, all of

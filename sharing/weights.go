@@ -1,0 +1,211 @@
+package sharing
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/onetrunk/onetrunk/autograd"
+	"github.com/onetrunk/onetrunk/tensor"
+)
+
+// Weights answers for every place (layer, modality, role) of a trunk: with the
+// physical tensor that the map names, or with one that is made of several, with
+// a delta on top. The trunk sees none of it.
+type Weights struct {
+	*Map
+	Bank   *Bank
+	Config Config
+
+	folded map[string]autograd.Part // see Fold
+	policy *Policy                  // of a search
+}
+
+// NewWeights makes the weights of a valid config for the trunk of that name.
+// Declare puts their tensors into the bank.
+func NewWeights(c Config, bank *Bank, trunk string, layers int, modalities []string) *Weights {
+	return &Weights{Map: NewMap(c, trunk, layers, modalities), Bank: bank, Config: c}
+}
+
+// Declare puts the tensors of a role that is a matrix [out, in] into the bank,
+// with biases; std is the standard deviation of their first values.
+func (w *Weights) Declare(r Role, out, in int, std float64) {
+	if w.Config.Mix.covers(r) {
+		w.declareMix(r, out, in, std)
+	} else {
+		for _, name := range w.Tensors(r) {
+			w.declare(name, name, out, in, std)
+		}
+	}
+	if w.Config.Delta.covers(r) {
+		w.declareDelta(r, out, in)
+	}
+}
+
+// declare puts a matrix with a bias into the bank; drawn from is the name that
+// its first values depend on.
+func (w *Weights) declare(name, from string, out, in int, std float64) {
+	w.Bank.matrix(name+"/weight", from+"/weight", out, in, std)
+	w.Bank.Vector(name+"/bias", out, 0)
+}
+
+// DeclareNorm puts the norms of a role over n columns into the bank.
+func (w *Weights) DeclareNorm(r Role, n int, rms bool) {
+	for _, name := range w.Tensors(r) {
+		w.Bank.Norm(name, n, rms)
+	}
+}
+
+// Pass is the weights of one pass over a trunk.
+type Pass struct {
+	*Weights
+	tape   *autograd.Tape
+	made   map[string]autograd.Part // by place, those that are no physical tensor
+	chosen map[string]*autograd.Var // of a search, by unit
+	contexts
+}
+
+// On returns the weights for packed rows in runs of one modality. What is made
+// of several tensors is made here, once, before the blocks that use it.
+func (w *Weights) On(tape *autograd.Tape, runs []Run) *Pass {
+	p := &Pass{Weights: w, tape: tape}
+	if !w.makes() {
+		return p
+	}
+	if w.folded != nil && !tape.Trains() {
+		p.made = w.folded
+		return p
+	}
+	p.made = map[string]autograd.Part{}
+	for _, run := range runs {
+		p.make(run.Modality)
+	}
+	return p
+}
+
+// makes reports whether any weight is made of others.
+func (w *Weights) makes() bool {
+	return w.Config.Mix != nil || w.Config.Delta.static()
+}
+
+// make makes the weights of a modality that are made of others.
+func (p *Pass) make(modality string) {
+	for _, r := range Products {
+		if !p.Config.Mix.covers(r) && !(p.Config.Delta.static() && p.Config.Delta.covers(r)) {
+			continue
+		}
+		for l := range p.Layers {
+			key := p.key(l, modality, r)
+			if _, ok := p.made[key]; ok {
+				continue
+			}
+			var part autograd.Part
+			if p.Config.Mix.covers(r) {
+				part = p.mixed(l, modality, r)
+			} else {
+				part = p.Bank.Part(p.Tensor(l, modality, r), 0)
+			}
+			if p.Config.Delta.static() && p.Config.Delta.covers(r) {
+				part.W = p.withDelta(part.W, l, modality, r)
+			}
+			p.made[key] = part
+		}
+	}
+}
+
+// key names the effective weight of a place: places with equal keys have the
+// same.
+func (w *Weights) key(layer int, modality string, r Role) string {
+	key := w.Tensor(layer, modality, r)
+	if w.Config.Mix.covers(r) {
+		key = fmt.Sprintf("%d %s %s", w.physical[r][layer], modality, r)
+	}
+	if d := w.Config.Delta; d.static() && d.covers(r) {
+		key += " " + w.deltaName(layer, modality, r)
+	}
+	return key
+}
+
+// Parts returns the weights of a role of a layer for packed rows: one part for
+// each run, with neighbours that the same weight serves made one, so that a
+// shared tensor sees one large product.
+func (p *Pass) Parts(layer int, r Role, runs []Run) []autograd.Part {
+	var parts []autograd.Part
+	last := ""
+	for _, run := range runs {
+		key := p.key(layer, run.Modality, r)
+		if key == last {
+			parts[len(parts)-1].Rows += run.Rows
+			continue
+		}
+		part, ok := p.made[key]
+		if !ok {
+			part = p.Bank.Part(p.Tensor(layer, run.Modality, r), 0)
+		}
+		part.Rows = run.Rows
+		parts = append(parts, part)
+		last = key
+	}
+	return parts
+}
+
+// Linear returns the product of rows x [T, in] with the weights of a role of a
+// layer, [T, out], with what a delta that depends on the sample adds.
+// spans are those of the rows.
+func (p *Pass) Linear(layer int, r Role, x *autograd.Var, runs []Run, spans []tensor.Span, o autograd.LinearOptions) *autograd.Var {
+	if d := p.Config.Delta; d.covers(r) && !d.static() {
+		o.Residual = p.perSample(layer, r, x, runs, spans, o)
+	}
+	return p.tape.Linear(x, p.Parts(layer, r, runs), o)
+}
+
+// Fold makes the weights that are made of others once, for all passes on tapes
+// that do not train. The bank's values must not change afterwards.
+func (w *Weights) Fold() {
+	if !w.makes() {
+		return
+	}
+	tape := autograd.NewTape(w.Bank.dev, false)
+	defer tape.Release()
+	p := &Pass{Weights: w, tape: tape, made: map[string]autograd.Part{}}
+	for _, m := range w.Modalities {
+		p.make(m)
+	}
+	lasting := func(v *autograd.Var) *autograd.Var {
+		if v == nil {
+			return nil
+		}
+		t := w.Bank.dev.NewLasting(v.Rows(), v.Cols())
+		w.Bank.dev.Copy(t, v.Value)
+		return &autograd.Var{Value: t}
+	}
+	for key, part := range p.made {
+		p.made[key] = autograd.Part{W: lasting(part.W), B: lasting(part.B)}
+	}
+	w.folded = p.made
+}
+
+// Serving lists the names of the parameters that serve a place, the physical
+// tensor's first.
+func (w *Weights) Serving(layer int, modality string, r Role) []string {
+	var names []string
+	add := func(ns ...string) {
+		for _, n := range ns {
+			if w.Bank.Has(n) && !slices.Contains(names, n) {
+				names = append(names, n)
+			}
+		}
+	}
+	if w.Config.Mix.covers(r) {
+		for _, n := range w.mixTensors(layer, modality, r) {
+			add(n+"/weight", n+"/bias")
+		}
+		add(w.mixName(layer, modality, r))
+	} else {
+		n := w.Tensor(layer, modality, r)
+		add(n+"/weight", n+"/bias")
+	}
+	if w.Config.Delta.covers(r) {
+		add(w.deltaTensors(layer, modality, r)...)
+	}
+	return names
+}
