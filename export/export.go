@@ -80,6 +80,19 @@ func (t *tower) refuse(key string, found any, reason string) error {
 	return fmt.Errorf("modalities.%s.%s: %v %s", t.modality, key, found, reason)
 }
 
+// checkStem refuses what no file of ours for other programs has a place for.
+func (t *tower) checkStem() error {
+	switch s := t.sequence; {
+	case s.Stem == "residual" || s.Stem == "gru":
+		return t.refuse("stem", s.Stem, "cannot be exported")
+	case s.Factor > 0:
+		return t.refuse("factor", s.Factor, "cannot be exported: the table of ids is a product of two")
+	case s.Branch != nil:
+		return t.refuse("branch", s.Branch.Layers, "cannot be exported")
+	}
+	return nil
+}
+
 // product returns a [n, k] times b [k, m].
 func product(a, b []float32, n, k, m int) []float32 {
 	y := make([]float32, n*m)

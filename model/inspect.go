@@ -94,6 +94,9 @@ func (m *Model) FLOPs(modality string, t tokenizers.Tokens) int64 {
 	if encoder.OneRow(m.Config.Modalities[modality].Pool) {
 		last = 1 // the others are not asked for
 	}
-	patches := int64(t.Len()) * int64(m.processors[modality].Layout().Patch) * d
-	return 2 * (int64(c.Layers-1)*block(n) + block(last) + patches + d*int64(c.Embed))
+	first := m.stems[modality].Products(t)
+	if b := m.branches[modality]; b != nil {
+		first += b.Products(t)
+	}
+	return 2 * (int64(c.Layers-1)*block(n) + block(last) + first + d*int64(c.Embed))
 }
