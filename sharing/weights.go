@@ -209,3 +209,18 @@ func (w *Weights) Serving(layer int, modality string, r Role) []string {
 	}
 	return names
 }
+
+// Extra returns the multiplications that a sample of so many rows costs beside
+// its product with the weights [out, in] of a role: those of a delta of its own.
+// Weights that are made of others are made once, and cost a sample nothing.
+func (w *Weights) Extra(r Role, rows, out, in int64) int64 {
+	d := w.Config.Delta
+	if !d.covers(r) || d.static() {
+		return 0
+	}
+	k, width := int64(d.Rank), in
+	if r == Down {
+		width = out // as in declareAPG
+	}
+	return rows*(in*k+k*k+k*out) + k*k*width
+}
