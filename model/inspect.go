@@ -1,6 +1,8 @@
 package model
 
 import (
+	"cmp"
+	"math"
 	"strings"
 
 	"github.com/onetrunk/onetrunk/encoder"
@@ -28,7 +30,8 @@ type Parameters struct {
 	// Unique counts all, Trunk those of the trunks alone.
 	Unique int `json:"unique"`
 	Trunk  int `json:"trunk"`
-	// Active counts what takes part in embedding a sample, by modality.
+	// Active counts what takes part in embedding a sample, by modality; of the
+	// experts of a routed layer as many as run for a token.
 	Active map[string]int `json:"active"`
 	// Applied is Active with a tensor counted as often as it is used: what a
 	// trunk of the same depth without sharing across layers would hold.
@@ -56,14 +59,18 @@ func (m *Model) Inspect() Report {
 	}
 	for _, name := range m.names {
 		seen := map[string]bool{}
-		active, applied := 0, 0
+		active, applied := 0.0, 0.0
 		for _, e := range r.Map {
 			if e.Modality != name {
 				continue
 			}
-			applied += size[e.Tensor]
+			n := float64(size[e.Tensor])
+			if e.Expert != "" {
+				n *= e.Share
+			}
+			applied += n
 			if !seen[e.Tensor] {
-				active += size[e.Tensor]
+				active += n
 				seen[e.Tensor] = true
 			}
 		}
@@ -73,8 +80,8 @@ func (m *Model) Inspect() Report {
 				own += s
 			}
 		}
-		r.Parameters.Active[name] = active + own
-		r.Parameters.Applied[name] = applied + own
+		r.Parameters.Active[name] = int(math.Round(active)) + own
+		r.Parameters.Applied[name] = int(math.Round(applied)) + own
 		l := m.processors[name].Layout()
 		full := tokenizers.Tokens{Grid: l.Grid}
 		r.Tokens[name] = m.stems[name].Length(full)
@@ -84,16 +91,35 @@ func (m *Model) Inspect() Report {
 }
 
 // FLOPs returns the floating-point operations of embedding one sample: two
-// for each multiplication of a matrix product, attention's included.
+// for each multiplication of a matrix product, attention's included. Of a routed
+// layer they are those of the gate and of the experts that run, none dropped.
 func (m *Model) FLOPs(modality string, t tokenizers.Tokens) int64 {
 	c := m.Config.trunk(modality)
-	d, h, n := int64(c.Width), int64(c.Hidden), int64(m.stems[modality].Length(t))
-	// A block of q queries and n keys.
-	block := func(q int64) int64 { return n*3*d*d + q*(d*d+2*d*h) + 2*q*n*d }
-	last := n
-	if encoder.OneRow(m.Config.Modalities[modality].Pool) {
-		last = 1 // the others are not asked for
-	}
+	d, n := int64(c.Width), int64(m.stems[modality].Length(t))
 	patches := int64(t.Len()) * int64(m.processors[modality].Layout().Patch) * d
-	return 2 * (int64(c.Layers-1)*block(n) + block(last) + patches + d*int64(c.Embed))
+	sum := patches + d*int64(c.Embed)
+	for l := range c.Layers {
+		q := n // queries, of n keys
+		if l == c.Layers-1 && encoder.OneRow(m.Config.Modalities[modality].Pool) {
+			q = 1 // the others are not asked for
+		}
+		sum += n*3*d*d + q*(d*d+m.slot(modality, l)) + 2*q*n*d
+	}
+	return 2 * sum
+}
+
+// slot returns the multiplications of a layer's feed-forward slot for a row.
+func (m *Model) slot(modality string, layer int) int64 {
+	c, of := m.Config.trunk(modality), m.Trunk(modality)
+	d := int64(c.Width)
+	if !of.Routed(layer) {
+		return 2 * d * int64(c.Hidden)
+	}
+	run, sees := of.Running()
+	run += len(of.Always())
+	sum := int64(run) * 2 * d * int64(cmp.Or(m.Config.Sharing.Router.Hidden, c.Hidden))
+	if of.GateTensor(layer, modality) != "" {
+		sum += d * int64(sees)
+	}
+	return sum
 }

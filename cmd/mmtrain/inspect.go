@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/onetrunk/onetrunk/internal/command"
@@ -68,12 +69,20 @@ func printReport(w io.Writer, m *model.Model, r model.Report) error {
 		fmt.Fprintf(t, "\t%s", name)
 	}
 	fmt.Fprintln(t)
+	// A place of a routed layer has the tensors of several experts.
 	tensors := map[sharing.Entry]string{}
 	for _, e := range r.Map {
-		tensors[sharing.Entry{Layer: e.Layer, Modality: e.Modality, Role: e.Role}] = e.Tensor
+		at := sharing.Entry{Layer: e.Layer, Modality: e.Modality, Role: e.Role}
+		if tensors[at] != "" {
+			e.Tensor = tensors[at] + ", " + e.Expert
+		}
+		tensors[at] = e.Tensor
 	}
 	for l := range layers {
-		for _, role := range sharing.Roles {
+		for _, role := range slices.Concat(sharing.Roles, []sharing.Role{sharing.Gate, sharing.Residual}) {
+			if !slices.ContainsFunc(r.Map, func(e sharing.Entry) bool { return e.Layer == l && e.Role == role }) {
+				continue
+			}
 			fmt.Fprintf(t, "%d\t%s", l, role)
 			last := ""
 			for _, name := range m.Modalities() {
