@@ -81,6 +81,9 @@ func (c *clip) check() error {
 		if t.m.Config.Modalities[t.modality].Trunk != nil {
 			at = "modalities." + t.modality + ".trunk"
 		}
+		if err := t.networks("a CLIPModel"); err != nil {
+			return err
+		}
 		switch {
 		case t.trunk.Norm != "layer":
 			return fmt.Errorf("%s.norm: %q %s\"layer\"", at, t.trunk.Norm, not)

@@ -68,6 +68,17 @@ func newTower(m *model.Model, modality string) *tower {
 	return t
 }
 
+// networks is an error where the tower's trunk has experts with a gate, for which
+// what is called that has no place.
+func (t *tower) networks(what string) error {
+	for l := range t.trunk.Layers {
+		if t.m.Trunk(t.modality).Routed(l) {
+			return fmt.Errorf("sharing.router: %s has one feed-forward network in a layer; layer %d has experts with a gate", what, l)
+		}
+	}
+	return nil
+}
+
 // stem and head are the full names of the tower's tensors outside the trunk.
 func (t *tower) stem(name string) string { return "tokenizers/" + t.modality + "/" + name }
 func (t *tower) head(name string) string { return "heads/" + t.modality + "/" + name }

@@ -1,6 +1,10 @@
 package model
 
 import (
+	"cmp"
+	"math"
+	"path"
+	"slices"
 	"strings"
 
 	"github.com/onetrunk/onetrunk/encoder"
@@ -26,10 +30,11 @@ type Report struct {
 	Tensors map[string]int `json:"tensors"`
 }
 
-// Place is a place of a trunk and the parameters that serve it.
+// Place is an entry of a map and the parameters that serve it.
 type Place struct {
 	sharing.Entry
-	// Serving lists their names, those of the physical tensor first.
+	// Serving lists their names, those of the physical tensor first; of an entry
+	// for an expert those of this expert.
 	Serving []string `json:"serving"`
 }
 
@@ -42,7 +47,7 @@ type Parameters struct {
 	Stored int `json:"stored"`
 	// Active counts what takes part in embedding a sample, by modality: what
 	// serves a place of its trunk, or no place in particular, and its tokenizer
-	// and head.
+	// and head; of the experts of a routed layer as many as run for a token.
 	Active map[string]int `json:"active"`
 	// Applied is Active with a parameter counted as often as it is used: what a
 	// trunk of the same depth without sharing across layers would hold.
@@ -82,11 +87,11 @@ func (m *Model) Inspect() Report {
 	r.Bytes = 4 * int64(r.Parameters.Stored)
 	for _, name := range m.names {
 		trunk := m.trunks[name].Weights().Trunk + "/"
-		active, applied := 0, 0
+		active, applied := 0.0, 0.0
 		for n, size := range r.Tensors {
 			if strings.HasPrefix(n, trunk) && !served[n] || strings.HasPrefix(n, "tokenizers/"+name+"/") || strings.HasPrefix(n, "heads/"+name+"/") {
-				active += size
-				applied += size
+				active += float64(size)
+				applied += float64(size)
 			}
 		}
 		seen := map[string]bool{}
@@ -94,15 +99,20 @@ func (m *Model) Inspect() Report {
 			if p.Modality != name {
 				continue
 			}
+			share := 1.0
+			if p.Expert != "" {
+				share = p.Share
+			}
 			for _, n := range p.Serving {
-				applied += r.Tensors[n]
+				size := share * float64(r.Tensors[n])
+				applied += size
 				if !seen[n] {
-					active += r.Tensors[n]
+					active += size
 					seen[n] = true
 				}
 			}
 		}
-		r.Parameters.Active[name], r.Parameters.Applied[name] = active, applied
+		r.Parameters.Active[name], r.Parameters.Applied[name] = int(math.Round(active)), int(math.Round(applied))
 		full := tokenizers.Tokens{Grid: m.processors[name].Layout().Grid}
 		r.Tokens[name] = m.stems[name].Length(full)
 		r.FLOPs[name] = m.FLOPs(name, full)
@@ -121,7 +131,11 @@ func (m *Model) places() []Place {
 	var ps []Place
 	for _, w := range all {
 		for _, e := range w.Entries() {
-			ps = append(ps, Place{e, w.Serving(e.Layer, e.Modality, e.Role)})
+			p := Place{Entry: e, Serving: w.Serving(e.Layer, e.Modality, e.Role)}
+			if e.Expert != "" {
+				p.Serving = slices.DeleteFunc(p.Serving, func(n string) bool { return path.Dir(n) != e.Tensor })
+			}
+			ps = append(ps, p)
 		}
 	}
 	return ps
@@ -129,23 +143,39 @@ func (m *Model) places() []Place {
 
 // FLOPs returns the floating-point operations of embedding one sample: two
 // for each multiplication of a matrix product, attention's included, and what a
-// delta adds for each sample.
+// delta adds for each sample. Of a routed layer they are those of the gate and of
+// the experts that run, none dropped.
 func (m *Model) FLOPs(modality string, t tokenizers.Tokens) int64 {
-	c := m.Config.trunk(modality)
+	c, w := m.Config.trunk(modality), m.trunks[modality].Weights()
 	d, h, n := int64(c.Width), int64(c.Hidden), int64(m.stems[modality].Length(t))
-	w := m.trunks[modality].Weights()
 	product := func(r sharing.Role, rows, out, in int64) int64 {
 		return rows*out*in + w.Extra(r, rows, out, in)
 	}
-	// A block of q queries and n keys.
-	block := func(q int64) int64 {
-		return product(sharing.Qkv, n, 3*d, d) + 2*q*n*d + product(sharing.Out, q, d, d) +
-			product(sharing.Up, q, h, d) + product(sharing.Down, q, d, h)
+	sum := int64(t.Len())*int64(m.processors[modality].Layout().Patch)*d + d*int64(c.Embed)
+	for l := range c.Layers {
+		q := n // queries, of n keys
+		if l == c.Layers-1 && encoder.OneRow(m.Config.Modalities[modality].Pool) {
+			q = 1 // the others are not asked for
+		}
+		sum += product(sharing.Qkv, n, 3*d, d) + 2*q*n*d + product(sharing.Out, q, d, d)
+		if w.Routed(l) {
+			sum += q * m.routed(modality, l)
+		} else {
+			sum += product(sharing.Up, q, h, d) + product(sharing.Down, q, d, h)
+		}
 	}
-	last := n
-	if encoder.OneRow(m.Config.Modalities[modality].Pool) {
-		last = 1 // the others are not asked for
+	return 2 * sum
+}
+
+// routed returns the multiplications of a routed layer's slot for a row.
+func (m *Model) routed(modality string, layer int) int64 {
+	c, of := m.Config.trunk(modality), m.Trunk(modality)
+	d := int64(c.Width)
+	run, sees := of.Running()
+	run += len(of.Always())
+	sum := int64(run) * 2 * d * int64(cmp.Or(m.Config.Sharing.Router.Hidden, c.Hidden))
+	if of.GateTensor(layer, modality) != "" {
+		sum += d * int64(sees)
 	}
-	patches := int64(t.Len()) * int64(m.processors[modality].Layout().Patch) * d
-	return 2 * (int64(c.Layers-1)*block(n) + block(last) + patches + d*int64(c.Embed))
+	return sum
 }

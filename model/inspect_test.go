@@ -45,6 +45,8 @@ func TestInspectCountsWhatServes(t *testing.T) {
 		{`"layers": {CYCLE}, "private": [], "mix": {"kind": "stitch"}`, unique*(2*norm+modalities*products) + layers*modalities*4*2, unique*(2*norm+modalities*products) + layers*4*2, 2*qkv + 2},
 		{`"layers": {CYCLE}, "private": [], "mix": {"kind": "bank", "bank": 3, "roles": ["up"]}`, unique*(2*norm+products+2*up) + layers*modalities*3, unique*(2*norm+products+2*up) + layers*3, qkv},
 		{`"layers": {CYCLE}, "private": [], "mix": {"kind": "partitions"}`, unique*(2*norm+partitions*products) + units*ways, unique*(2*norm+2*products) + units*ways, 2*qkv + ways},
+		{`"layers": {CYCLE}, "private": [], "router": {"experts": 3, "top": 1, "gate": "shared", "always": 1}`, unique * (2*norm + qkv + out + 4*(up+down) + 3*d), unique * (2*norm + qkv + out + 2*(up+down) + 3*d), qkv},
+		{`"layers": {CYCLE}, "private": [], "router": {"private": 1, "sees": "all", "gate": "modality"}`, unique * (2*norm + qkv + out + 2*(up+down) + 2*2*d), unique * (2*norm + qkv + out + 2*(up+down) + 2*d), qkv},
 	} {
 		r := inspect(t, strings.Replace(c.sharing, "CYCLE", `"scheme": "cycle", "unique": 2`, 1))
 		if got, want := r.Parameters.Unique, c.unique+both; got != want {

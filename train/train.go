@@ -344,6 +344,8 @@ func (r *run) pass(b *datasets.Batch, s *stepStats) error {
 			s.cut += t.Cut
 		}
 	}
+	r.model.Weights.Noise = r.noise(s.passes)
+	r.tape.PenaltyScale = 1 / float32(r.Settings.Accumulate)
 	zs := r.model.Forward(r.tape, inputs)
 	vectors := make([]contrastive.Vectors, len(zs))
 	for i, z := range zs {

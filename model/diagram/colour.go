@@ -59,22 +59,42 @@ func colourOf(tensor string) Colour {
 	return oklch(0.50+0.36*math.Pow(0.78, float64(layer)), h)
 }
 
-// hueOf returns the hue of a group of modalities, "" for all of them.
+// hueOf returns the hue of a group: that of its modalities, turned by its number
+// among several.
 func hueOf(group string) hue {
-	if group == "" {
-		return together
+	of, number := split(group)
+	h := together
+	if of != "" {
+		f := fnv.New32a()
+		f.Write([]byte{salt})
+		f.Write([]byte(of))
+		h = groups[f.Sum32()%uint32(len(groups))]
 	}
-	h := fnv.New32a()
-	h.Write([]byte{salt})
-	h.Write([]byte(group))
-	return groups[h.Sum32()%uint32(len(groups))]
+	if k, err := strconv.Atoi(number); err == nil {
+		h.angle += 41 * float64(k)
+	} else if number != "" {
+		h.chroma = 0.01
+	}
+	return h
 }
 
 // salt is such that the six groups of audio, image and text have six hues.
 const salt = 253
 
-// read takes a tensor's name apart: trunk/3/ffn@audio/up is of the group "audio",
-// layer 3 and role up. A number after # is a group too.
+// split takes a group apart: "audio+text" of the second tensor "#1@audio+text".
+func split(group string) (of, number string) {
+	for _, part := range strings.FieldsFunc(strings.ReplaceAll(group, "@", " @"), func(r rune) bool { return r == ' ' }) {
+		if m, ok := strings.CutPrefix(part, "@"); ok {
+			of = m
+		} else {
+			number = strings.TrimPrefix(part, "#")
+		}
+	}
+	return of, number
+}
+
+// read takes a tensor's name apart: trunk/3/ffn@audio/up is of the group "@audio",
+// layer 3 and role up; trunk/3/ffn#1/up of the group "#1".
 func read(tensor string) (group string, layer int, role string) {
 	elements := strings.Split(tensor, "/")
 	for _, e := range elements[1:] {
@@ -82,8 +102,7 @@ func read(tensor string) (group string, layer int, role string) {
 			layer = n
 		}
 		if i := strings.IndexAny(e, "@#"); i >= 0 {
-			group = strings.TrimPrefix(e[i:], "@")
-			e = e[:i]
+			group, e = e[i:], e[:i]
 		}
 		role = e
 	}

@@ -81,7 +81,8 @@ var kinds = []Kind{
 	{"mix", "~", "coefficients of a mixture"},
 	{"policy", "?", "what a search chooses by"},
 	{"mask", "/", "a mask"},
-	{"router", "%", "a router or gate"},
+	{"gate", "%", "a gate over experts"},
+	{"residual", "~", "a learned sum of its own experts"},
 }
 
 // kindOf returns the kind of a parameter that is no part of a physical tensor.
@@ -123,7 +124,7 @@ func New(r model.Report) Diagram {
 			trunks[name] = i
 			d.Trunks = append(d.Trunks, Trunk{Name: name})
 		}
-		d.Trunks[i].put(p, d.cell(p, at, r.Tensors))
+		d.fill(d.Trunks[i].place(p), p, at, r.Tensors)
 	}
 	codes := codes(len(d.Tensors))
 	for i := range d.Tensors {
@@ -133,22 +134,12 @@ func New(r model.Report) Diagram {
 	return d
 }
 
-// cell makes the cell of a place.
-func (d *Diagram) cell(p model.Place, at map[string]int, values map[string]int) Cell {
-	var c Cell
+// fill adds what serves a place to its cell.
+func (d *Diagram) fill(c *Cell, p model.Place, at map[string]int, values map[string]int) {
 	for _, name := range p.Serving {
 		tensor, ok := physical(name, p.Role)
-		if !ok {
-			k := kindOf(name)
-			if !slices.Contains(d.Kinds, k) {
-				d.Kinds = append(d.Kinds, k)
-			}
-			i := slices.IndexFunc(c.Marks, func(m Mark) bool { return m.Kind == k })
-			if i < 0 {
-				i = len(c.Marks)
-				c.Marks = append(c.Marks, Mark{Kind: k})
-			}
-			c.Marks[i].Names = append(c.Marks[i].Names, name)
+		if !ok || !slices.Contains(sharing.Roles, p.Role) {
+			d.mark(c, name)
 			continue
 		}
 		i, ok := at[tensor]
@@ -164,19 +155,44 @@ func (d *Diagram) cell(p model.Place, at map[string]int, values map[string]int) 
 			c.Tensors = append(c.Tensors, i)
 		}
 	}
-	return c
 }
 
-// put puts a cell at its place; places come by layer, role and modality.
-func (t *Trunk) put(p model.Place, c Cell) {
+// mark adds a parameter to the marks of a cell.
+func (d *Diagram) mark(c *Cell, name string) {
+	k := kindOf(name)
+	if !slices.Contains(d.Kinds, k) {
+		d.Kinds = append(d.Kinds, k)
+	}
+	i := slices.IndexFunc(c.Marks, func(m Mark) bool { return m.Kind == k })
+	if i < 0 {
+		i = len(c.Marks)
+		c.Marks = append(c.Marks, Mark{Kind: k})
+	}
+	if !slices.Contains(c.Marks[i].Names, name) {
+		c.Marks[i].Names = append(c.Marks[i].Names, name)
+	}
+}
+
+// place returns the cell of a place. What has a role of its own beside those of
+// a block belongs to the feed-forward slot, and stands with its first product.
+func (t *Trunk) place(p model.Place) *Cell {
 	if len(t.Cells) <= p.Layer {
 		t.Cells = append(t.Cells, make([][]Cell, len(sharing.Roles)))
 	}
-	if !slices.Contains(t.Modalities, p.Modality) {
+	m := slices.Index(t.Modalities, p.Modality)
+	if m < 0 {
+		m = len(t.Modalities)
 		t.Modalities = append(t.Modalities, p.Modality)
 	}
 	r := slices.Index(sharing.Roles, p.Role)
-	t.Cells[p.Layer][r] = append(t.Cells[p.Layer][r], c)
+	if r < 0 {
+		r = slices.Index(sharing.Roles, sharing.Up)
+	}
+	cells := &t.Cells[p.Layer][r]
+	for len(*cells) <= m {
+		*cells = append(*cells, Cell{})
+	}
+	return &(*cells)[m]
 }
 
 const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -145,8 +145,8 @@ func TestSVG(t *testing.T) {
 		t.Error("two drawings differ")
 	}
 	titles := wellFormed(t, a.String())
-	// Norms 3+3 a layer; qkv 1, then 3 striped cells; out, up and down a bar each.
-	if want := 2*6 + 1 + 3 + 2*3; len(titles) != want {
+	// Norms 3+3 a layer, and a bar for each other role.
+	if want := 2*6 + 2*4; len(titles) != want {
 		t.Errorf("%d bars, want %d", len(titles), want)
 	}
 	if !slices.ContainsFunc(titles, func(s string) bool {

@@ -1,6 +1,7 @@
 package diagram
 
 import (
+	"cmp"
 	"fmt"
 	"html"
 	"io"
@@ -108,17 +109,17 @@ func (d Diagram) trunk(s *drawing, t Trunk, y int, named bool) int {
 	return y
 }
 
-// cells draws a layer's cells of a role: neighbours that the same tensor
-// serves are one bar.
+// cells draws a layer's cells of a role: neighbours that the same tensors
+// serve are one bar.
 func (d Diagram) cells(s *drawing, t Trunk, l, r, y int) {
 	cells, cw := t.Cells[l][r], t.cellWidth()
 	for i := 0; i < len(cells); {
 		j := i + 1
-		for j < len(cells) && len(cells[i].Tensors) == 1 && slices.Equal(cells[i].Tensors, cells[j].Tensors) {
+		for j < len(cells) && slices.Equal(cells[i].Tensors, cells[j].Tensors) {
 			j++
 		}
 		x, w := t.left(r)+cw*i+1, cw*(j-i)-2
-		fill := d.fill(s, cells[i].Tensors)
+		fill := d.paint(s, cells[i].Tensors)
 		s.put(`<g><title>%s</title><rect x="%d" y="%d" width="%d" height="%d" rx="5" fill="%s"/>`,
 			esc(d.describe(t, l, r, i, j)), x, y, w, cellHeight, fill)
 		ink := Colour{17, 17, 17}
@@ -151,8 +152,8 @@ func (d Diagram) cells(s *drawing, t Trunk, l, r, y int) {
 	}
 }
 
-// fill returns the paint of a cell: a colour, or stripes of several.
-func (d Diagram) fill(s *drawing, tensors []int) string {
+// paint returns the paint of a cell: a colour, or stripes of several.
+func (d Diagram) paint(s *drawing, tensors []int) string {
 	switch len(tensors) {
 	case 0:
 		return "none"
@@ -286,19 +287,24 @@ func (d Diagram) groups() []string {
 			gs = append(gs, g)
 		}
 	}
-	slices.Sort(gs)
+	slices.SortFunc(gs, func(a, b string) int { // numbered ones last
+		return cmp.Or(cmp.Compare(strings.Count(a, "#"), strings.Count(b, "#")), strings.Compare(a, b))
+	})
 	return gs
 }
 
 // groupText names a group.
 func groupText(g string) string {
+	of, number := split(g)
+	text := "shared by all"
 	switch {
-	case g == "":
-		return "shared by all"
-	case strings.HasPrefix(g, "#"):
-		return "number " + g[1:] + " of several"
-	case strings.Contains(g, "+"):
-		return strings.ReplaceAll(g, "+", " and ")
+	case strings.Contains(of, "+"):
+		text = strings.ReplaceAll(of, "+", " and ")
+	case of != "":
+		text = of + " alone"
 	}
-	return g + " alone"
+	if number != "" {
+		text += ", #" + number
+	}
+	return text
 }
