@@ -62,17 +62,6 @@ func (t *Tape) Gather(terms ...Term) *Var {
 	})
 }
 
-// Reshape returns x as [rows, cols], row-major, without a copy. It must not be
-// the result of a Block, which gives back what the result is a view of.
-func (t *Tape) Reshape(x *Var, rows, cols int) *Var {
-	check(rows*cols == x.Value.Len(), "Reshape: %v as [%d, %d]", x.Value, rows, cols)
-	y := &tensor.Tensor{Rows: rows, Cols: cols, Mem: x.Value.Mem, Off: x.Value.Off}
-	return t.add(len(t.owned), y, t.wants(x), func(out *Var) {
-		out.grad.Rows, out.grad.Cols = x.Rows(), x.Cols()
-		t.pass(x, out)
-	})
-}
-
 // Sum returns the weighted sum [R, D] of variables of one shape.
 func (t *Tape) Sum(weights []float32, xs ...*Var) *Var {
 	check(len(weights) == len(xs), "Sum: %d weights for %d variables", len(weights), len(xs))

@@ -48,6 +48,15 @@ func NewTrunk(cfg Config, w *sharing.Weights) *Trunk {
 // Weights returns what serves the trunk's places.
 func (t *Trunk) Weights() *sharing.Weights { return t.weights }
 
+// Watched returns the trunk for passes of which f is told where the tokens go in
+// routed layers.
+func (t *Trunk) Watched(f func(sharing.Routing)) *Trunk {
+	trunk, weights := *t, *t.weights
+	weights.Watch = f
+	trunk.weights = &weights
+	return &trunk
+}
+
 // depth is the tensor of the layers' own rows.
 func (t *Trunk) depth() string { return t.weights.Trunk + "/depth" }
 

@@ -51,7 +51,10 @@ func ONNX(m *model.Model, dir string) error {
 
 // checkONNX refuses what has no place in a graph of ours.
 func (t *tower) checkONNX() error {
-	if err := t.checkStem(); err != nil {
+	if err := t.networks("a graph"); err != nil {
+		return err
+	}
+	if err := t.plain(); err != nil {
 		return err
 	}
 	if t.modality != "image" {
