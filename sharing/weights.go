@@ -166,6 +166,20 @@ func (p *Pass) Linear(layer int, r Role, x *autograd.Var, runs []Run, spans []te
 	return p.tape.Linear(x, p.Parts(layer, r, runs), o)
 }
 
+// Penalise adds what the weights cost to the loss of rows x, which it returns.
+func (p *Pass) Penalise(x *autograd.Var) *autograd.Var {
+	if !p.tape.Trains() {
+		return x
+	}
+	if d := p.Config.Delta; d != nil && d.Kind == "taps" && d.Lambda > 0 {
+		x = p.tape.Penalise(x, p.tapsPenalty(), float32(d.Lambda))
+	}
+	if p.policy != nil && p.policy.Weight > 0 {
+		x = p.tape.Penalise(x, p.overBudget(), float32(p.policy.Weight))
+	}
+	return x
+}
+
 // Fold makes the weights that are made of others once, for all passes on tapes
 // that do not train. The bank's values must not change afterwards.
 func (w *Weights) Fold() {
