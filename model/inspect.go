@@ -17,7 +17,7 @@ type Report struct {
 	FLOPs map[string]int64 `json:"flops"`
 	// Tokens is the number of rows of such a sample in the trunk.
 	Tokens map[string]int `json:"tokens"`
-	// Bytes is the size of the weights in a checkpoint.
+	// Bytes is the size of a checkpoint's file of weights.
 	Bytes int64 `json:"checkpoint_bytes"`
 	// Map is the trunks' maps.
 	Map []sharing.Entry `json:"map"`
@@ -40,7 +40,7 @@ func (m *Model) Inspect() Report {
 	r := Report{
 		Parameters: Parameters{Unique: m.Bank.Elements(), Active: map[string]int{}, Applied: map[string]int{}},
 		FLOPs:      map[string]int64{}, Tokens: map[string]int{},
-		Bytes: 4 * int64(m.Bank.Elements()), Map: m.Weights.Entries(),
+		Bytes: m.Size(), Map: m.Weights.Entries(),
 	}
 	for _, name := range m.names {
 		if w := m.trunks[name].Weights(); w != m.Weights {
@@ -49,6 +49,9 @@ func (m *Model) Inspect() Report {
 	}
 	size := map[string]int{} // weight and bias, by the name they share
 	for _, p := range m.Bank.Params() {
+		if p.Fixed {
+			continue
+		}
 		size[strings.TrimSuffix(strings.TrimSuffix(p.Name, "/weight"), "/bias")] += p.Value.Len()
 		if strings.HasPrefix(p.Name, "trunk/") || strings.HasPrefix(p.Name, "trunk@") {
 			r.Parameters.Trunk += p.Value.Len()

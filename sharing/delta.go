@@ -136,7 +136,7 @@ func (w *Weights) declareDelta(r Role, out, in int) {
 				b.Matrix(n+"/a", in, d.Rank, 1/math.Sqrt(float64(in)))
 				b.Matrix(n+"/b", out, d.Rank, 0)
 			case d.Kind == "taps" && !b.Has(n+"/delta"):
-				b.Matrix(n+"/delta", out, in, 0)
+				b.Matrix(n+"/delta", out, in, 0).Sparse = true
 				b.Vector(n+"/score", 1, 0.15)
 			case d.Kind == "apg" && !b.Has(n+"/s/weight"):
 				w.declareAPG(n, r, out, in)
@@ -162,8 +162,16 @@ func (p *Pass) withDelta(weight *autograd.Var, layer int, modality string, r Rol
 
 // Penalise adds what the weights cost to the loss of rows x, which it returns.
 func (p *Pass) Penalise(x *autograd.Var) *autograd.Var {
+	if !p.tape.Trains() {
+		return x
+	}
+	return p.drawTogether(p.penaliseScores(x))
+}
+
+// penaliseScores is Penalise for the scores of taps.
+func (p *Pass) penaliseScores(x *autograd.Var) *autograd.Var {
 	d := p.Config.Delta
-	if !p.tape.Trains() || d == nil || d.Kind != "taps" || d.Lambda == 0 {
+	if d == nil || d.Kind != "taps" || d.Lambda == 0 {
 		return x
 	}
 	var scores []*autograd.Var
