@@ -23,8 +23,11 @@ func TestWeightGradients(t *testing.T) {
 		"Mul":        {[]*Param{x, y}, func(t *Tape) *Var { return t.Mul(x.Var(), y.Var()) }},
 		"Mul itself": {[]*Param{x}, func(t *Tape) *Var { return t.Mul(x.Var(), x.Var()) }},
 		"ScaleRows":  {[]*Param{x, s}, func(t *Tape) *Var { return t.ScaleRows(x.Var(), s.Var()) }},
-		"Softmax":    {[]*Param{x}, func(t *Tape) *Var { return t.Softmax(x.Var()) }},
-		"SpanMul":    {[]*Param{x, m}, func(t *Tape) *Var { return t.SpanMul(x.Var(), m.Var(), []int{2, 3}) }},
+		"Reshape": {[]*Param{x, s}, func(t *Tape) *Var {
+			return t.ScaleRows(t.Reshape(x.Var(), 5, 4), t.Reshape(t.Reshape(s.Var(), 1, 5), 5, 1))
+		}},
+		"Softmax": {[]*Param{x}, func(t *Tape) *Var { return t.Softmax(x.Var()) }},
+		"SpanMul": {[]*Param{x, m}, func(t *Tape) *Var { return t.SpanMul(x.Var(), m.Var(), []int{2, 3}) }},
 		"MeanAbs": {[]*Param{plus, minus}, func(t *Tape) *Var {
 			return t.Sum([]float32{1, 2}, t.MeanAbs(plus.Var()), t.MeanAbs(minus.Var()))
 		}},

@@ -51,6 +51,11 @@ type Device interface {
 	AddSign(y *Tensor, alpha float32, x *Tensor)
 	// Keep puts back old where mask is 0, same shapes.
 	Keep(t, old, mask *Tensor)
+	// Greatest makes masks 1 at the n elements of scores that are greatest by
+	// magnitude, over all the tensors together, and 0 elsewhere; of equal ones
+	// the first. Elements where within is 0 are not chosen, nor more than there
+	// are; a nil within has all. Masks may be those of within.
+	Greatest(masks, scores, within []*Tensor, n int)
 
 	// Linear is y = in(x) w' + b + residual for x.X [T, I], w [O, I], b [1, O]
 	// or nil, residual [T, O] or nil, y [T, O].
