@@ -232,128 +232,6 @@ func TestForeignExperts(t *testing.T) {
 	}
 }
 
-var variants = map[string]sharing.Router{
-	"V-MoE":  {Experts: 4, Top: 2, Gate: "shared", Noise: 1, Balance: sharing.Balancing{Importance: 0.3, Load: 0.2}},
-	"Switch": {Layers: []int{1}, Experts: 3, Top: 1, Gate: "shared", Balance: sharing.Balancing{Switch: 0.5, Z: 0.1}},
-	"LIMoE": {Experts: 3, Top: 1, Gate: "shared", Balance: sharing.Balancing{
-		Local: 0.3, Global: 0.4, Least: map[string]int{"text": 2},
-	}},
-	"DeepSeekMoE":       {Experts: 5, Always: 2, Top: 2, Hidden: 4, Gate: "modality", Balance: sharing.Balancing{Switch: 0.5}},
-	"MMoE":              {Experts: 3, Gate: "modality", Balance: sharing.Balancing{Importance: 0.3}},
-	"PLE":               {Experts: 1, Private: 2, Sees: "own", Gate: "modality"},
-	"AdaTT":             {Private: 2, Sees: "all", Gate: "modality", Residual: true},
-	"AdaTT of one, top": {Experts: 1, Private: 1, Sees: "all", Gate: "shared", Residual: true, Top: 2},
-}
-
-// TestGradients compares the gradients of every tensor with differences, but for
-// steps in which a row changes its experts: there is no derivative.
-func TestGradients(t *testing.T) {
-	for name, r := range variants {
-		for _, post := range []bool{false, true}[:1+len(name)%2] { // norms after the sum for half
-			s := build(t, routed(r), post)
-			for _, p := range s.bank.Params() { // choices are clear
-				if x := s.bank.Read(p); len(p.Name) > 12 && p.Name[len(p.Name)-11:] == "gate/weight" {
-					for i := range x {
-						x[i] *= 4
-					}
-					s.set(p.Name, x)
-				}
-			}
-			s.w.Noise = func(unit string, n int) []float32 {
-				rng := rand.New(rand.NewPCG(uint64(len(unit)), 5))
-				x := make([]float32, n)
-				for i := range x {
-					x[i] = float32(rng.NormFloat64())
-				}
-				return x
-			}
-			x, c := rows(4, total), rows(2, total)
-			g, _ := s.gradients(x, c, runs(), 0)
-			var choice string
-			f := func() (float64, string) {
-				tape := autograd.NewTape(dev, true) // the penalty is added in training
-				defer tape.Release()
-				s.w.Watch = func(r sharing.Routing) { choice += watched(r) }
-				defer func() { s.w.Watch = nil }()
-				choice = ""
-				sum := 0.0
-				for i, v := range tape.Read(s.forward(tape, tape.Input(total, width, x), runs())) {
-					sum += float64(c[i]) * float64(v)
-				}
-				return sum + tape.Penalty, choice
-			}
-			_, first := f()
-			steps, crossed := 0, 0
-			for _, p := range s.bank.Params() {
-				v := s.bank.Read(p)
-				var diff, norm float64
-				for k := 0; k < len(v); k += 1 + len(v)/4 {
-					old := v[k]
-					const h = 5e-3
-					same := true
-					at := func(x float32) float64 {
-						v[k] = x
-						s.set(p.Name, v)
-						y, now := f()
-						same = same && (r.Top == 0 || now == first)
-						return y
-					}
-					numeric := (at(old+h) - at(old-h)) / (2 * h)
-					at(old)
-					if steps++; !same {
-						crossed++
-						continue
-					}
-					got := 0.0
-					if g[p.Name] != nil {
-						got = float64(g[p.Name][k])
-					}
-					diff += (numeric - got) * (numeric - got)
-					norm += numeric * numeric
-				}
-				if e := math.Sqrt(diff) / max(math.Sqrt(norm), 0.05); e > 0.02 {
-					t.Errorf("%s, post %t: %s: relative error of the gradient %.4f", name, post, p.Name, e)
-				}
-			}
-			if 10*crossed > steps {
-				t.Errorf("%s: %d of %d steps change the choice of experts; take other values", name, crossed, steps)
-			}
-		}
-	}
-}
-
-// watched writes down where rows went; of a router that runs all experts how many
-// there are.
-func watched(r sharing.Routing) string {
-	s := r.Modality
-	for _, n := range r.Chosen {
-		s += " " + string('a'+rune(int(n)))
-	}
-	return s
-}
-
-// TestRecomputeIsTheSame holds blocks that are computed again to those that are
-// kept: noise, choices, what is dropped and the penalty.
-func TestRecomputeIsTheSame(t *testing.T) {
-	r := variants["V-MoE"]
-	r.Capacity = 0.5
-	s := build(t, routed(r), false)
-	s.w.Noise = func(unit string, n int) []float32 { return rows(uint64(unit[6]), n)[:n] }
-	x, c := rows(1, total), rows(2, total)
-	want, penalty := s.gradients(x, c, runs(), 0)
-	for _, n := range []int{1, 2} {
-		got, again := s.gradients(x, c, runs(), n)
-		if again != penalty || penalty == 0 {
-			t.Errorf("penalty %g, want %g", again, penalty)
-		}
-		for name := range want {
-			if !slices.Equal(got[name], want[name]) {
-				t.Errorf("%d blocks again: the gradient of %s differs", n, name)
-			}
-		}
-	}
-}
-
 func TestPackingDoesNotMixRows(t *testing.T) {
 	for name, r := range variants {
 		if r.Top > 0 {
@@ -415,6 +293,63 @@ func TestAlwaysSeesEveryRow(t *testing.T) {
 	}
 }
 
+// TestResidual fixes gates to the modality's first own expert, whose weight a
+// residual doubles where it is the only one, and takes away where it is -1.
+func TestResidual(t *testing.T) {
+	for name, k := range map[string]struct {
+		private, top int
+		weights      []float32
+		want         float64 // of what the expert makes
+	}{
+		"a lone expert":            {1, 0, nil, 2},
+		"weights of two":           {2, 0, []float32{-1, 0}, 0},
+		"of two, the first chosen": {2, 1, []float32{-1, 0}, 0},
+		"the first once more":      {2, 1, []float32{3, 0}, 4},
+	} {
+		own := func(m string) int { return k.private * slices.Index(three, m) }
+		s := build(t, routed(sharing.Router{Private: k.private, Sees: "all", Gate: "modality", Residual: true, Top: k.top}), false)
+		plain := build(t, routed(sharing.Router{Private: k.private, Sees: "all", Gate: "modality", Top: 1}), false)
+		s.lean(0, own)
+		plain.lean(0, own)
+		if k.weights != nil {
+			for _, m := range three {
+				s.set(s.w.ResidualTensor(0, m), k.weights)
+			}
+		}
+		x := rows(1, total)
+		one := func(s *slotOf) []float32 {
+			tape := autograd.NewTape(dev, false)
+			defer tape.Release()
+			return tape.Read(s.ffn.Forward(tape, s.w.On(tape, runs()), 0, tape.Input(total, width, x), runs(), nil))
+		}
+		got, base := one(s), one(plain)
+		for i := range x {
+			if want := float64(x[i]) + k.want*float64(base[i]-x[i]); math.Abs(float64(got[i])-want) > 1e-4 {
+				t.Errorf("%s: element %d is %g, want %g", name, i, got[i], want)
+				break
+			}
+		}
+	}
+}
+
+// TestDropKeepsTheSurest gives an expert four rows and room for two, of which one
+// is read for a residual too.
+func TestDropKeepsTheSurest(t *testing.T) {
+	s := build(t, routed(sharing.Router{Experts: 2, Top: 1, Capacity: 1, Gate: "shared"}), false)
+	tape := autograd.NewTape(dev, true)
+	defer tape.Release()
+	runs := []sharing.Run{{Modality: "audio", Rows: 3}, {Modality: "text", Rows: 1}}
+	r := routing{FFN: s.ffn, tape: tape, w: s.w.On(tape, runs), router: s.w.Config.Router, experts: s.w.Experts(), runs: runs}
+	dropped := make([]int, 2)
+	by := r.drop([][]slot{nil, {
+		{row: 0, p: 0.3, own: -1}, {row: 1, p: 0.9, own: -1}, {row: 2, p: 0.2, own: 0}, {row: 3, run: 1, p: 0.5, own: -1},
+	}}, dropped)
+	want := []slot{{row: 1, p: 0.9, own: -1}, {row: 2, column: -1, p: 0.2, own: 0}, {row: 3, run: 1, p: 0.5, own: -1}}
+	if len(by[0]) > 0 || !slices.Equal(by[1], want) || !slices.Equal(dropped, []int{2, 0}) {
+		t.Errorf("left %+v, dropped %v", by, dropped)
+	}
+}
+
 // TestCapacityDropsTheLeastSure fills an expert past its room.
 func TestCapacityDropsTheLeastSure(t *testing.T) {
 	r := sharing.Router{Layers: []int{0}, Experts: 3, Top: 1, Capacity: 1.2, Gate: "shared"}
@@ -447,121 +382,5 @@ func TestCapacityDropsTheLeastSure(t *testing.T) {
 	}
 	if left != 9 {
 		t.Errorf("%d rows pass in training without an expert, want 9", left)
-	}
-}
-
-// TestACollapsedRouterRecovers trains gates that send all rows to one expert by
-// their balance alone.
-func TestACollapsedRouterRecovers(t *testing.T) {
-	for name, b := range map[string]sharing.Balancing{
-		"switch":     {Switch: 1},
-		"importance": {Importance: 1},
-		"load":       {Load: 1},
-		"global":     {Global: 1},
-	} {
-		r := sharing.Router{Layers: []int{0}, Experts: 3, Top: 1, Gate: "shared", Balance: b}
-		if b.Load > 0 {
-			r.Noise = 3
-		}
-		s := build(t, routed(r), false)
-		x, gate := rows(1, total), "trunk/0/ffn/gate/weight"
-		for _, m := range three { // one and the same column for all rows leads to expert 0
-			norm := "trunk/0/norm2@" + m
-			gain, bias := s.bank.Read(s.bank.Param(norm+"/weight")), s.bank.Read(s.bank.Param(norm+"/bias"))
-			gain[0], bias[0] = 0, 1
-			s.set(norm+"/weight", gain)
-			s.set(norm+"/bias", bias)
-		}
-		v := s.bank.Read(s.bank.Param(gate))
-		for i := range 3 {
-			v[i*width] = 0
-		}
-		v[0] = 3
-		s.set(gate, v)
-		s.bank.Freeze(func(n string) bool { return n != gate }, true)
-		step := 0
-		s.w.Noise = func(_ string, n int) []float32 { step++; return rows(uint64(step), n)[:n] }
-		most := func() (share float64) {
-			var all [3]float64
-			s.w.Watch = func(r sharing.Routing) {
-				for e, n := range r.Chosen {
-					all[e] += n / total
-				}
-			}
-			s.out(x, runs())
-			s.w.Watch = nil
-			return max(all[0], all[1], all[2])
-		}
-		if before := most(); before < 0.9 {
-			t.Fatalf("%s: the router is not collapsed: %g", name, before)
-		}
-		zero := make([]float32, total*width)
-		for range 150 {
-			g, _ := s.gradients(x, zero, runs(), 0)
-			for i := range v {
-				v[i] -= 0.3 * g[gate][i]
-			}
-			s.set(gate, v)
-		}
-		if after := most(); after > 0.6 {
-			t.Errorf("%s: an expert still has %.0f%% of the rows", name, 100*after)
-		}
-	}
-}
-
-func TestInformation(t *testing.T) {
-	route := func(layer int, m string, chosen ...float64) sharing.Routing {
-		return sharing.Routing{Layer: layer, Modality: m, Rows: 4, Chosen: chosen, Dropped: 1}
-	}
-	uses := Uses([]sharing.Expert{{Name: "0"}, {Name: "1"}, {Name: "2"}}, []sharing.Routing{
-		route(0, "audio", 4, 0, 0), route(0, "image", 0, 8, 0), // apart
-		route(2, "audio", 2, 1, 1), route(2, "image", 4, 2, 2), // alike
-		route(3, "audio", 2, 2, 0), route(3, "image", 0, 2, 2), // half
-	})
-	if len(uses) != 3 || uses[1].Layer != 2 || !slices.Equal(uses[2].ByModality["image"], []float64{0, 0.5, 0.5}) {
-		t.Fatalf("%+v", uses)
-	}
-	for i, want := range []float64{1, 0, 0.5} {
-		if got := uses[i].MutualInformation; math.Abs(got-want) > 1e-12 {
-			t.Errorf("use %d: %g bits, want %g", i, got, want)
-		}
-	}
-	if got := uses[0].Dropped; got != 2.0/12 {
-		t.Errorf("%g of the choices are dropped", got)
-	}
-}
-
-// TestItTrains has a slot learn a function that each modality wants its own of,
-// by top-1 routing.
-func TestItTrains(t *testing.T) {
-	r := variants["V-MoE"]
-	r.Top, r.Experts = 1, 3
-	s := build(t, routed(r), false)
-	x, want := rows(1, total), rows(7, total)
-	loss := func() float64 {
-		sum := 0.0
-		for i, v := range s.out(x, runs()) {
-			sum += math.Pow(float64(v-want[i]), 2)
-		}
-		return sum / float64(len(x))
-	}
-	before := loss()
-	for range 200 {
-		y := s.out(x, runs())
-		c := make([]float32, len(y))
-		for i := range y {
-			c[i] = 2 * (y[i] - want[i]) / total
-		}
-		g, _ := s.gradients(x, c, runs(), 0)
-		for _, p := range s.bank.Params() {
-			v := s.bank.Read(p)
-			for i := range g[p.Name] {
-				v[i] -= 0.05 * g[p.Name][i]
-			}
-			s.set(p.Name, v)
-		}
-	}
-	if after := loss(); !(after < 0.1*before) {
-		t.Errorf("the error goes from %.3f to %.3f", before, after)
 	}
 }
