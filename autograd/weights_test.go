@@ -40,9 +40,6 @@ func TestWeightGradients(t *testing.T) {
 		"GRU of equal lengths": {[]*Param{in, w, b}, func(t *Tape) *Var {
 			return t.GRU(t.Mul(in.Var(), in.Var()), w.Var(), b.Var(), []int{3, 4})
 		}},
-		"Reshape": {[]*Param{x}, func(t *Tape) *Var {
-			return t.Mul(t.Reshape(t.Softmax(x.Var()), 10, 2), t.Reshape(x.Var(), 10, 2))
-		}},
 		"Penalise": {[]*Param{x}, func(t *Tape) *Var { return t.Penalise(t.Softmax(x.Var()), t.MeanAbs(x.Var()), 0) }},
 	} {
 		t.Run(name, func(t *testing.T) {

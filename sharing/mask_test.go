@@ -302,8 +302,8 @@ func TestMaskNamesTheKey(t *testing.T) {
 			*m = Mask{Kind: "units", Keep: 0.5, Score: "causal", By: "all", At: 1, Batches: 1, Roles: []Role{Up}}
 		},
 		`mask.roles: "norm1" is a norm`:           func(_ *Config, m *Mask) { m.Roles = []Role{Norm1} },
-		`"up" is routed`:                          func(c *Config, m *Mask) { c.Router = &Router{Kind: "topk"}; m.Roles = []Role{Up} },
-		`"qkv" is mixed`:                          func(c *Config, _ *Mask) { c.Mix = &Mix{Kind: "partitions"} },
+		`"up" is routed`:                          func(c *Config, m *Mask) { c.Router = &Router{Experts: 4, Top: 1, Gate: "shared"}; m.Roles = []Role{Up} },
+		`"qkv" is mixed`:                          func(c *Config, _ *Mask) { c.Mix = &Mix{Kind: "bank", Bank: 2} },
 		`what apg adds to "qkv"`:                  func(c *Config, _ *Mask) { c.Delta = &Delta{Kind: "apg", Of: "tokens", Rank: 1} },
 		`does not go with sharing.adapt`:          func(c *Config, _ *Mask) { c.Adapt = &Adapt{} },
 		`pull: none of [qkv out up down] is priv`: func(c *Config, _ *Mask) { c.Pull = &Pull{Kind: "l2"} },
@@ -313,12 +313,6 @@ func TestMaskNamesTheKey(t *testing.T) {
 		`pull.anchor: is of kind l2`:              func(c *Config, _ *Mask) { c.Pull = &Pull{Kind: "trace", Anchor: "mean"} },
 		`pull.anchor: "last"`:                     func(c *Config, _ *Mask) { c.Pull = &Pull{Kind: "l2", Anchor: "last"} },
 		`pull.drop: is of kind adaptive`:          func(c *Config, _ *Mask) { c.Pull = &Pull{Kind: "l2", Drop: 0.5} },
-		`pull: "up" is routed`: func(c *Config, m *Mask) {
-			c.Private = Roles
-			c.Pull = &Pull{Kind: "l2"}
-			c.Router = &Router{}
-			m.Roles = []Role{Qkv}
-		},
 	} {
 		c, m := Default(), good
 		c.Mask = &m

@@ -86,9 +86,6 @@ func (p *Pull) validate(c *Config) error {
 		if len(p.Roles) > 0 && p.covers(r) && !private {
 			return fmt.Errorf("sharing.pull.roles: %q is not private anywhere, there is nothing to draw together", r)
 		}
-		if p.covers(r) && c.Router != nil && (r == Up || r == Down) && private {
-			return fmt.Errorf("sharing.pull: %q is routed by sharing.router, whose experts are no modality's; name roles beside up and down", r)
-		}
 	}
 	if !any {
 		return fmt.Errorf("sharing.pull: none of %v is private anywhere (sharing.private, experts, map), there is nothing to draw together", Products)

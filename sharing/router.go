@@ -236,10 +236,8 @@ func (r *Router) composes(c *Config) error {
 			return fmt.Errorf("sharing.router: does not go with sharing.delta on %q%s; list the delta's roles", role, why)
 		}
 	}
-	for key, here := range map[string]bool{"mask": c.Mask != nil, "pull": c.Pull != nil, "adapt": c.Adapt != nil} {
-		if here {
-			return fmt.Errorf("sharing.router: does not go with sharing.%s%s", key, why)
-		}
+	if c.Adapt != nil {
+		return fmt.Errorf("sharing.router: does not go with sharing.adapt%s", why)
 	}
 	return nil
 }

@@ -41,8 +41,7 @@ func TestRouterIsRefusedWithTheReason(t *testing.T) {
 		"with sharing.map[0] on \"up\"":      func(c *Config, _ *Router) { c.Map = []Rule{{Groups: [][]string{three}}} },
 		"with sharing.mix on \"up\"":         func(c *Config, _ *Router) { c.Mix = &Mix{Kind: "stitch"} },
 		"with sharing.delta on \"up\"":       func(c *Config, _ *Router) { c.Delta = &Delta{Kind: "lora", By: "layer", Rank: 1} },
-		"router: does not go with sharing.m": func(c *Config, _ *Router) { c.Mask = &Mask{} },
-		"router: does not go with sharing.p": func(c *Config, _ *Router) { c.Pull = &Pull{} },
+		"router: does not go with sharing.a": func(c *Config, _ *Router) { c.Adapt = &Adapt{} },
 	} {
 		c, r := Default(), good
 		change(&c, &r)
