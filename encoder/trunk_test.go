@@ -24,7 +24,7 @@ var sequences = []Sequence{{Pool: "mean"}, {Pool: "class"}, {Pool: "last"}}
 
 func init() {
 	for i := range sequences {
-		sequences[i].Defaults()
+		sequences[i].Defaults(8)
 	}
 }
 

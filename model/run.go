@@ -65,18 +65,9 @@ func Open(dir string) (*Model, error) { return OpenOn(dir, tensor.CPU(0)) }
 
 // OpenOn is Open on a given device.
 func OpenOn(dir string, dev tensor.Device) (*Model, error) {
-	run, weights := dir, filepath.Join(dir, weightsFile)
-	if _, err := os.Stat(weights); err == nil {
-		run = filepath.Dir(filepath.Dir(filepath.Clean(dir)))
-	} else {
-		step, err := Marked(dir, "best")
-		if err != nil {
-			step, err = Marked(dir, "latest")
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: not a run folder with a checkpoint (expected %s and %s/latest)", dir, configFile, checkpointsDir)
-		}
-		weights = filepath.Join(step, weightsFile)
+	run, weights, err := find(dir)
+	if err != nil {
+		return nil, err
 	}
 	cfg, err := ReadConfig(filepath.Join(run, configFile))
 	if err != nil {
@@ -93,6 +84,36 @@ func OpenOn(dir string, dev tensor.Device) (*Model, error) {
 	}
 	m := NewEmpty(cfg, processors, dev)
 	return m, m.open(weights)
+}
+
+// find returns the run folder that dir is or is in, and the weights that Open
+// reads.
+func find(dir string) (run, weights string, err error) {
+	weights = filepath.Join(dir, weightsFile)
+	if _, err := os.Stat(weights); err == nil {
+		return filepath.Dir(filepath.Dir(filepath.Clean(dir))), weights, nil
+	}
+	step, err := Marked(dir, "best")
+	if err != nil {
+		step, err = Marked(dir, "latest")
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("%s: not a run folder with a checkpoint (expected %s and %s/latest)", dir, configFile, checkpointsDir)
+	}
+	return dir, filepath.Join(step, weightsFile), nil
+}
+
+// DiskBytes returns the size of the file of weights that Open reads of a folder.
+func DiskBytes(dir string) (int64, error) {
+	_, weights, err := find(dir)
+	if err != nil {
+		return 0, err
+	}
+	info, err := os.Stat(weights)
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
 }
 
 // SaveConfig writes config.json and what the processors learned into a run

@@ -160,20 +160,9 @@ func (p *Pass) withDelta(weight *autograd.Var, layer int, modality string, r Rol
 	return p.tape.Sum([]float32{1, 1}, weight, p.tape.Mix(on, autograd.MixTerm{Coefs: []int{0}, X: of("/delta")}))
 }
 
-// Penalise adds what the weights cost to the loss of rows x, which it returns.
-func (p *Pass) Penalise(x *autograd.Var) *autograd.Var {
-	if !p.tape.Trains() {
-		return x
-	}
-	return p.drawTogether(p.penaliseScores(x))
-}
-
-// penaliseScores is Penalise for the scores of taps.
-func (p *Pass) penaliseScores(x *autograd.Var) *autograd.Var {
+// tapsPenalty returns the mean [1, 1] of all scores' absolute values.
+func (p *Pass) tapsPenalty() *autograd.Var {
 	d := p.Config.Delta
-	if d == nil || d.Kind != "taps" || d.Lambda == 0 {
-		return x
-	}
 	var scores []*autograd.Var
 	for l := range p.Layers {
 		for _, m := range p.Modalities {
@@ -188,5 +177,5 @@ func (p *Pass) penaliseScores(x *autograd.Var) *autograd.Var {
 	for i := range mean {
 		mean[i] = 1 / float32(len(scores))
 	}
-	return p.tape.Penalise(x, p.tape.Sum(mean, scores...), float32(d.Lambda))
+	return p.tape.Sum(mean, scores...)
 }

@@ -16,8 +16,16 @@ type Weights struct {
 	Bank   *Bank
 	Config Config
 
-	folded map[string]autograd.Part   // see Fold
-	policy *Policy                    // of a search
+	folded map[string]autograd.Part // see Fold
+	policy *Policy                  // of a search
+
+	// Noise returns n draws of N(0, 1) for a routed layer of that name in a pass of
+	// training; nil adds none to what gates say. A pass that is computed again
+	// asks again, and is to get the same.
+	Noise func(unit string, n int) []float32
+	// Watch, where it is not nil, is told of every pass through a routed layer
+	// where the rows of each modality went.
+	Watch  func(Routing)
 	probes map[string]*autograd.Param // by mask, see Probe
 }
 
@@ -170,6 +178,21 @@ func (p *Pass) Linear(layer int, r Role, x *autograd.Var, runs []Run, spans []te
 	return p.tape.Linear(x, p.Parts(layer, r, runs), o)
 }
 
+// Penalise adds what the weights cost to the loss of rows x, which it returns.
+func (p *Pass) Penalise(x *autograd.Var) *autograd.Var {
+	if !p.tape.Trains() {
+		return x
+	}
+	if d := p.Config.Delta; d != nil && d.Kind == "taps" && d.Lambda > 0 {
+		x = p.tape.Penalise(x, p.tapsPenalty(), float32(d.Lambda))
+	}
+	x = p.drawTogether(x)
+	if p.policy != nil && p.policy.Weight > 0 {
+		x = p.tape.Penalise(x, p.overBudget(), float32(p.policy.Weight))
+	}
+	return x
+}
+
 // Fold makes the weights that are made of others once, for all passes on tapes
 // that do not train. The bank's values must not change afterwards.
 func (w *Weights) Fold() {
@@ -197,7 +220,8 @@ func (w *Weights) Fold() {
 }
 
 // Serving lists the names of the parameters that serve a place, the physical
-// tensor's first.
+// tensor's first; of a routed layer's networks those of all experts that the
+// modality sees.
 func (w *Weights) Serving(layer int, modality string, r Role) []string {
 	var names []string
 	add := func(ns ...string) {
@@ -207,12 +231,19 @@ func (w *Weights) Serving(layer int, modality string, r Role) []string {
 			}
 		}
 	}
-	if w.Config.Mix.covers(r) {
+	switch {
+	case w.Routed(layer) && (r == Up || r == Down || r == Gate || r == Residual):
+		for _, e := range w.routedEntries(layer, modality) {
+			if e.Role == r {
+				add(e.Tensor, e.Tensor+"/weight", e.Tensor+"/bias")
+			}
+		}
+	case w.Config.Mix.covers(r):
 		for _, n := range w.mixTensors(layer, modality, r) {
 			add(n+"/weight", n+"/bias")
 		}
 		add(w.mixName(layer, modality, r))
-	} else {
+	default:
 		n := w.Tensor(layer, modality, r)
 		add(n+"/weight", n+"/bias")
 	}
@@ -223,4 +254,19 @@ func (w *Weights) Serving(layer int, modality string, r Role) []string {
 		add(w.maskName(layer, modality, r))
 	}
 	return names
+}
+
+// Extra returns the multiplications that a sample of so many rows costs beside
+// its product with the weights [out, in] of a role: those of a delta of its own.
+// Weights that are made of others are made once, and cost a sample nothing.
+func (w *Weights) Extra(r Role, rows, out, in int64) int64 {
+	d := w.Config.Delta
+	if !d.covers(r) || d.static() {
+		return 0
+	}
+	k, width := int64(d.Rank), in
+	if r == Down {
+		width = out // as in declareAPG
+	}
+	return rows*(in*k+k*k+k*out) + k*k*width
 }

@@ -53,6 +53,8 @@ type Options struct {
 	Threads int
 	// Out receives progress; nil shows none.
 	Out io.Writer
+	// Report, if set, hears of every step, done of the steps of this run.
+	Report Report
 
 	inner *inner // of a run of a search
 }
@@ -278,6 +280,9 @@ func (r *run) steps(ctx context.Context, last int, res *Result) error {
 		}
 		r.bar.Set(n)
 		r.bar.Note("loss %.3f  R@1 %.0f%%  %.0f samples/s  %.0f tokens/s", rec.Loss, 100*rec.R1, rec.SamplesPerS, rec.TokensPerS)
+		if r.Report != nil {
+			r.Report(n, last)
+		}
 		res.Step, res.Loss = n, rec.Loss
 		res.Samples += s.samples
 		s = stepStats{}
@@ -355,6 +360,8 @@ func (r *run) pass(b *datasets.Batch, s *stepStats) error {
 			s.cut += t.Cut
 		}
 	}
+	r.model.Weights.Noise = r.noise(s.passes)
+	r.tape.PenaltyScale = 1 / float32(r.Settings.Accumulate)
 	zs := r.model.Forward(r.tape, inputs)
 	vectors := make([]contrastive.Vectors, len(zs))
 	for i, z := range zs {
