@@ -128,7 +128,8 @@ func (r *run) searchRun(ctx context.Context, modality string, round int, pairs m
 	o := r.given
 	o.Dir = filepath.Join(r.dir, searchDir, fmt.Sprintf("%s-%d", modality, round))
 	o.Resume, o.Val, o.MaxSteps = true, nil, 0
-	o.Settings.Steps, o.Settings.SaveEvery, o.Settings.EvalEvery = r.Config.Sharing.Mask.Steps, 0, 0
+	steps := r.Config.Sharing.Mask.Steps
+	o.Settings.Steps, o.Settings.SaveEvery, o.Settings.EvalEvery = steps, max(steps/4, 1), steps
 	o.Settings.Pairs = maps.Clone(pairs)
 	o.Config.Sharing.Phases = nil
 	o.inner = &inner{processors: r.model.Processors(), masks: func(w *sharing.Weights) error {
