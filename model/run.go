@@ -60,7 +60,8 @@ func Marked(run, as string) (string, error) {
 }
 
 // Open opens the model of a run folder, at its best checkpoint or else its
-// latest, or of one checkpoint's folder.
+// latest, or of one checkpoint's folder. Its weights are not to be changed: what
+// is made of them is made once.
 func Open(dir string) (*Model, error) { return OpenOn(dir, tensor.CPU(0)) }
 
 // OpenOn is Open on a given device.
@@ -83,7 +84,13 @@ func OpenOn(dir string, dev tensor.Device) (*Model, error) {
 		}
 	}
 	m := NewEmpty(cfg, processors, dev)
-	return m, m.open(weights)
+	if err := m.open(weights); err != nil {
+		return nil, err
+	}
+	for _, t := range m.trunks {
+		t.Weights().Fold()
+	}
+	return m, nil
 }
 
 // find returns the run folder that dir is or is in, and the weights that Open
