@@ -4,20 +4,6 @@ import "github.com/onetrunk/onetrunk/tensor"
 
 // This file holds the operations of routers.
 
-// Reshape returns the elements of x, row-major, as a matrix [rows, cols].
-func (t *Tape) Reshape(x *Var, rows, cols int) *Var {
-	check(rows*cols == x.Value.Len(), "Reshape: x %v as [%d, %d]", x.Value, rows, cols)
-	y := reshaped(x.Value, rows, cols)
-	return t.add(len(t.owned), y, t.wants(x), func(out *Var) {
-		t.dev.Axpy(t.onto(x), 1, reshaped(out.grad, x.Rows(), x.Cols()))
-	})
-}
-
-// reshaped returns a view of a tensor in another shape.
-func reshaped(x *tensor.Tensor, rows, cols int) *tensor.Tensor {
-	return &tensor.Tensor{Rows: rows, Cols: cols, Mem: x.Mem, Off: x.Off}
-}
-
 // TopK returns the columns of the k greatest elements of each row of x [T, E] and
 // their values, the greatest first: T k of each. What follows from the choice
 // has no gradient by x.

@@ -90,6 +90,9 @@ func (c *clip) check() error {
 		case t.trunk.NormPlace != "pre":
 			return fmt.Errorf("%s.norm_place: %q %s\"pre\"", at, t.trunk.NormPlace, not)
 		}
+		if err := t.plain(); err != nil {
+			return err
+		}
 		s, pool := t.sequence, "class"
 		if t == c.text {
 			pool = "last"

@@ -91,6 +91,30 @@ func (t *tower) refuse(key string, found any, reason string) error {
 	return fmt.Errorf("modalities.%s.%s: %v %s", t.modality, key, found, reason)
 }
 
+// plain refuses what is more than a stem of patches or ids and blocks of one
+// tensor a place.
+func (t *tower) plain() error {
+	s, of := t.sequence, t.m.Config.Sharing
+	if t.m.Config.Modalities[t.modality].Trunk != nil {
+		of.Mix, of.Delta = nil, nil // which are the shared trunk's
+	}
+	switch {
+	case s.Stem == "residual" || s.Stem == "gru":
+		return t.refuse("stem", s.Stem, "cannot be exported")
+	case s.Factor > 0:
+		return t.refuse("factor", s.Factor, "cannot be exported: the table of ids is a product of two")
+	case s.Branch != nil:
+		return t.refuse("branch", s.Branch.Layers, "cannot be exported")
+	case of.Mix != nil:
+		return fmt.Errorf("sharing.mix: tensors that are made of several cannot be exported")
+	case of.Delta != nil:
+		return fmt.Errorf("sharing.delta: cannot be exported")
+	case of.Layers.Depth:
+		return fmt.Errorf("sharing.layers.depth: cannot be exported")
+	}
+	return nil
+}
+
 // product returns a [n, k] times b [k, m].
 func product(a, b []float32, n, k, m int) []float32 {
 	y := make([]float32, n*m)

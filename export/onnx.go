@@ -54,6 +54,9 @@ func (t *tower) checkONNX() error {
 	if err := t.networks("a graph"); err != nil {
 		return err
 	}
+	if err := t.plain(); err != nil {
+		return err
+	}
 	if t.modality != "image" {
 		return nil
 	}

@@ -21,12 +21,11 @@ type Report struct {
 	FLOPs map[string]int64 `json:"flops"`
 	// Tokens is the number of rows of such a sample in the trunk.
 	Tokens map[string]int `json:"tokens"`
-	// Bytes is the size of the weights in memory, and in a checkpoint that holds
-	// them as they are.
+	// Bytes is the size of a checkpoint's file of weights.
 	Bytes int64 `json:"checkpoint_bytes"`
 	// Map lists the places of the trunks and what serves each.
 	Map []Place `json:"map"`
-	// Tensors gives the number of values of every parameter.
+	// Tensors gives the number of values of every parameter that is trained.
 	Tensors map[string]int `json:"tensors"`
 }
 
@@ -43,7 +42,7 @@ type Parameters struct {
 	// Unique counts all that are trained, Trunk those of the trunks alone.
 	Unique int `json:"unique"`
 	Trunk  int `json:"trunk"`
-	// Stored counts what a checkpoint holds.
+	// Stored counts what a checkpoint holds, masks too.
 	Stored int `json:"stored"`
 	// Active counts what takes part in embedding a sample, by modality: what
 	// serves a place of its trunk, or no place in particular, and its tokenizer
@@ -77,14 +76,17 @@ func (m *Model) Inspect() Report {
 	}
 	for _, p := range m.Bank.Params() {
 		n := p.Value.Len()
+		r.Parameters.Stored += n
+		if p.Fixed {
+			continue
+		}
 		r.Tensors[p.Name] = n
 		r.Parameters.Unique += n
-		r.Parameters.Stored += n
 		if strings.HasPrefix(p.Name, "trunk/") || strings.HasPrefix(p.Name, "trunk@") {
 			r.Parameters.Trunk += n
 		}
 	}
-	r.Bytes = 4 * int64(r.Parameters.Stored)
+	r.Bytes = m.Size()
 	for _, name := range m.names {
 		trunk := m.trunks[name].Weights().Trunk + "/"
 		active, applied := 0.0, 0.0
@@ -151,7 +153,10 @@ func (m *Model) FLOPs(modality string, t tokenizers.Tokens) int64 {
 	product := func(r sharing.Role, rows, out, in int64) int64 {
 		return rows*out*in + w.Extra(r, rows, out, in)
 	}
-	sum := int64(t.Len())*int64(m.processors[modality].Layout().Patch)*d + d*int64(c.Embed)
+	sum := m.stems[modality].Products(t) + d*int64(c.Embed)
+	if b := m.branches[modality]; b != nil {
+		sum += b.Products(t)
+	}
 	for l := range c.Layers {
 		q := n // queries, of n keys
 		if l == c.Layers-1 && encoder.OneRow(m.Config.Modalities[modality].Pool) {

@@ -44,7 +44,7 @@ func TestInspectCountsWhatServes(t *testing.T) {
 		{`"layers": {CYCLE}, "private": [], "delta": {"kind": "apg", "of": "tokens", "rank": 2, "inner": 3}`, unique * (block + factors + 4*(s*z+s)), unique * (block + factors + 4*(s*z+s)), qkv + 2*rank*inner + inner*4*d + s*z + s},
 		{`"layers": {CYCLE}, "private": [], "mix": {"kind": "stitch"}`, unique*(2*norm+modalities*products) + layers*modalities*4*2, unique*(2*norm+modalities*products) + layers*4*2, 2*qkv + 2},
 		{`"layers": {CYCLE}, "private": [], "mix": {"kind": "bank", "bank": 3, "roles": ["up"]}`, unique*(2*norm+products+2*up) + layers*modalities*3, unique*(2*norm+products+2*up) + layers*3, qkv},
-		{`"layers": {CYCLE}, "private": [], "mix": {"kind": "partitions"}`, unique*(2*norm+partitions*products) + units*ways, unique*(2*norm+2*products) + units*ways, 2*qkv + ways},
+		{`"layers": {CYCLE}, "private": [], "mix": {"kind": "partitions", "search": {"budget": 1, "weight": 1, "warmup": 0, "tau": [1, 1], "rate": 1}}`, unique*(2*norm+partitions*products) + units*ways, unique*(2*norm+2*products) + units*ways, 2*qkv + ways},
 		{`"layers": {CYCLE}, "private": [], "router": {"experts": 3, "top": 1, "gate": "shared", "always": 1}`, unique * (2*norm + qkv + out + 4*(up+down) + 3*d), unique * (2*norm + qkv + out + 2*(up+down) + 3*d), qkv},
 		{`"layers": {CYCLE}, "private": [], "router": {"private": 1, "sees": "all", "gate": "modality"}`, unique * (2*norm + qkv + out + 2*(up+down) + 2*2*d), unique * (2*norm + qkv + out + 2*(up+down) + 2*d), qkv},
 	} {
@@ -52,8 +52,8 @@ func TestInspectCountsWhatServes(t *testing.T) {
 		if got, want := r.Parameters.Unique, c.unique+both; got != want {
 			t.Errorf("%s: %d unique parameters, want %d", c.sharing, got, want)
 		}
-		if r.Parameters.Stored != r.Parameters.Unique || r.Bytes != 4*int64(r.Parameters.Stored) {
-			t.Errorf("%s: %d values are stored in %d bytes, of %d", c.sharing, r.Parameters.Stored, r.Bytes, r.Parameters.Unique)
+		if r.Parameters.Stored != r.Parameters.Unique {
+			t.Errorf("%s: %d values are stored, of %d", c.sharing, r.Parameters.Stored, r.Parameters.Unique)
 		}
 		if got, want := r.Parameters.Active["signal"], c.active+signal; got != want {
 			t.Errorf("%s: %d active parameters of a signal, want %d", c.sharing, got, want)

@@ -144,16 +144,37 @@ func (m *Model) SaveConfig(run string) error {
 func (m *Model) Save(dir string) error {
 	tensors := Tensors(m.Bank)
 	m.fingerprint = fingerprint(tensors)
-	return checkpoint.Write(filepath.Join(dir, weightsFile), tensors, map[string]string{
-		"format": "onetrunk", "fingerprint": m.fingerprint,
-	})
+	return checkpoint.Write(filepath.Join(dir, weightsFile), tensors, meta(m.fingerprint))
+}
+
+// meta is the metadata of a file of weights.
+func meta(fingerprint string) map[string]string {
+	return map[string]string{"format": "onetrunk", "fingerprint": fingerprint}
+}
+
+// Size returns the size in bytes of the file that Save would write. Tensors with
+// many zeros, masks and what they mask, are smaller there than in memory.
+func (m *Model) Size() int64 {
+	var ts []checkpoint.Tensor
+	for _, p := range m.Bank.Params() {
+		t := checkpoint.Tensor{Name: p.Name, Shape: p.Shape(), Sparse: p.Sparse}
+		if p.Sparse {
+			t.Data = m.Bank.Read(p)
+		}
+		ts = append(ts, t)
+	}
+	size, err := checkpoint.Size(ts, meta(fingerprint(nil)))
+	if err != nil {
+		panic(err) // names and shapes are the bank's own
+	}
+	return size
 }
 
 // Tensors returns all of a bank's values as they are written down.
 func Tensors(b *sharing.Bank) []checkpoint.Tensor {
 	var ts []checkpoint.Tensor
 	for _, p := range b.Params() {
-		ts = append(ts, checkpoint.Tensor{Name: p.Name, Shape: p.Shape(), Data: b.Read(p)})
+		ts = append(ts, checkpoint.Tensor{Name: p.Name, Shape: p.Shape(), Data: b.Read(p), Sparse: p.Sparse})
 	}
 	return ts
 }

@@ -136,7 +136,7 @@ func (w *Weights) declareDelta(r Role, out, in int) {
 				b.Matrix(n+"/a", in, d.Rank, 1/math.Sqrt(float64(in)))
 				b.Matrix(n+"/b", out, d.Rank, 0)
 			case d.Kind == "taps" && !b.Has(n+"/delta"):
-				b.Matrix(n+"/delta", out, in, 0)
+				b.Matrix(n+"/delta", out, in, 0).Sparse = true
 				b.Vector(n+"/score", 1, 0.15)
 			case d.Kind == "apg" && !b.Has(n+"/s/weight"):
 				w.declareAPG(n, r, out, in)
@@ -160,12 +160,9 @@ func (p *Pass) withDelta(weight *autograd.Var, layer int, modality string, r Rol
 	return p.tape.Sum([]float32{1, 1}, weight, p.tape.Mix(on, autograd.MixTerm{Coefs: []int{0}, X: of("/delta")}))
 }
 
-// Penalise adds what the weights cost to the loss of rows x, which it returns.
-func (p *Pass) Penalise(x *autograd.Var) *autograd.Var {
+// tapsPenalty returns the mean [1, 1] of all scores' absolute values.
+func (p *Pass) tapsPenalty() *autograd.Var {
 	d := p.Config.Delta
-	if !p.tape.Trains() || d == nil || d.Kind != "taps" || d.Lambda == 0 {
-		return x
-	}
 	var scores []*autograd.Var
 	for l := range p.Layers {
 		for _, m := range p.Modalities {
@@ -180,5 +177,5 @@ func (p *Pass) Penalise(x *autograd.Var) *autograd.Var {
 	for i := range mean {
 		mean[i] = 1 / float32(len(scores))
 	}
-	return p.tape.Penalise(x, p.tape.Sum(mean, scores...), float32(d.Lambda))
+	return p.tape.Sum(mean, scores...)
 }

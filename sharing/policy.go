@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/onetrunk/onetrunk/autograd"
+	"github.com/onetrunk/onetrunk/tensor"
 )
 
 // Policy is what a search over maps sets from step to step. A search mixes, for
@@ -15,12 +16,18 @@ import (
 // All tensors begin equal, so that a search begins as hard sharing.
 type Policy struct {
 	Tau float64
+	// Budget is the number of parameters that the units may take, in
+	// expectation; what is above it costs Weight for each Budget.
+	Budget, Weight float64
 	// Noise returns n numbers for the unit of that name; nil adds none.
 	Noise func(unit string, n int) []float32
 }
 
 // SetPolicy gives a search its temperature and noise for the passes to come.
 func (w *Weights) SetPolicy(p Policy) { w.policy = &p }
+
+// Policy returns what SetPolicy set.
+func (w *Weights) Policy() Policy { return *w.policy }
 
 // Partitions lists the ways to split names into groups, all together first and
 // all apart last; groups and their members stand in the order of names.
@@ -102,43 +109,6 @@ func (p *Pass) choices(layer int, r Role) *autograd.Var {
 	return v
 }
 
-// Units lists the parameters of a search's logits.
-func (w *Weights) Units() []string {
-	var names []string
-	for _, r := range []Role{Qkv, Up} {
-		for _, l := range w.physical[r] {
-			if n := w.policyName(l, r); !slices.Contains(names, n) {
-				names = append(names, n)
-			}
-		}
-	}
-	return names
-}
-
-// Searched returns the rules of the map that a search's logits favour.
-func (w *Weights) Searched() []Rule {
-	all := Partitions(w.Modalities)
-	var rules []Rule
-	for _, roles := range [][]Role{{Qkv, Out}, {Up, Down}} {
-		var seen []int
-		for _, l := range w.physical[roles[0]] {
-			if slices.Contains(seen, l) {
-				continue
-			}
-			seen = append(seen, l)
-			x := w.Bank.Read(w.Bank.Param(w.policyName(l, roles[0])))
-			best := 0
-			for i, v := range x {
-				if v > x[best] {
-					best = i
-				}
-			}
-			rules = append(rules, Rule{Layers: []int{l}, Roles: roles, Groups: all[best]})
-		}
-	}
-	return rules
-}
-
 // String writes a rule in a line: 0 qkv,out: audio+text | image.
 func (r Rule) String() string {
 	var groups []string
@@ -153,4 +123,21 @@ func (r Rule) String() string {
 		roles = strings.ReplaceAll(strings.Trim(fmt.Sprint(r.Roles), "[]"), " ", ",")
 	}
 	return fmt.Sprintf("%s %s: %s", layers, roles, strings.Join(groups, " | "))
+}
+
+// overBudget returns what the policy's expected parameters cost, [1, 1].
+func (p *Pass) overBudget() *autograd.Var {
+	ways := Partitions(p.Modalities)
+	var expected []*autograd.Var
+	var sizes []float32
+	for _, u := range p.Units() {
+		var counts []autograd.MixTerm // the number of tensors, in expectation
+		for i, way := range ways {
+			counts = append(counts, autograd.MixTerm{Coefs: []int{i}, X: p.tape.Input(1, 1, []float32{float32(len(way))})})
+		}
+		expected = append(expected, p.tape.Mix(p.choices(u.Layer, u.Roles[0]), counts...))
+		sizes = append(sizes, float32(float64(u.Size)/p.policy.Budget))
+	}
+	expected = append(expected, p.tape.Input(1, 1, []float32{-1}))
+	return p.tape.Act(p.tape.Sum(append(sizes, 1), expected...), tensor.ReLU)
 }

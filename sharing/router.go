@@ -135,12 +135,11 @@ func (r *Router) validate(c *Config, layers int, modalities []string) error {
 		return fmt.Errorf("sharing.router.residual: is for a gate that sees all modalities' experts (\"sees\": \"all\")")
 	case r.Residual && sees == 1:
 		return fmt.Errorf("sharing.router.residual: a modality sees its own expert alone")
-	case !(r.Noise >= 0) || math.IsInf(r.Noise, 0):
-		return fmt.Errorf("sharing.router.noise: expected at least 0, found %g", r.Noise)
-	case !(r.Capacity >= 0) || math.IsInf(r.Capacity, 0):
-		return fmt.Errorf("sharing.router.capacity: expected at least 0, found %g", r.Capacity)
 	}
-	if err := r.Balance.validate(r, sees, modalities); err != nil {
+	if err := r.weights(sees); err != nil {
+		return err
+	}
+	if err := r.Balance.least(sees, modalities); err != nil {
 		return err
 	}
 	if err := r.places(c, layers); err != nil {
@@ -149,15 +148,22 @@ func (r *Router) validate(c *Config, layers int, modalities []string) error {
 	return r.composes(c)
 }
 
-func (b *Balancing) validate(r *Router, sees int, modalities []string) error {
+// weights checks what has no sense where too few experts are seen, or all run.
+func (r *Router) weights(sees int) error {
+	b := &r.Balance
 	for _, v := range []struct {
 		key   string
 		value float64
 		top   bool // whether it is about which experts are chosen
 	}{
-		{"balance.switch", b.Switch, true}, {"balance.importance", b.Importance, false}, {"balance.load", b.Load, true},
-		{"balance.local", b.Local, false}, {"balance.global", b.Global, false}, {"balance.z", b.Z, false},
-		{"noise", r.Noise, true}, {"capacity", r.Capacity, true},
+		{"balance.switch", b.Switch, true},
+		{"balance.importance", b.Importance, false},
+		{"balance.load", b.Load, true},
+		{"balance.local", b.Local, false},
+		{"balance.global", b.Global, false},
+		{"balance.z", b.Z, false},
+		{"noise", r.Noise, true},
+		{"capacity", r.Capacity, true},
 	} {
 		switch {
 		case !(v.value >= 0) || math.IsInf(v.value, 0):
@@ -171,6 +177,11 @@ func (b *Balancing) validate(r *Router, sees int, modalities []string) error {
 	if b.Load > 0 && r.Noise == 0 {
 		return fmt.Errorf("sharing.router.balance.load: is an expectation under the router's noise, of which there is none")
 	}
+	return nil
+}
+
+// least checks Least.
+func (b *Balancing) least(sees int, modalities []string) error {
 	if len(b.Least) > 0 && b.Global == 0 {
 		return fmt.Errorf("sharing.router.balance.least: is about \"global\", which weighs nothing")
 	}
@@ -225,10 +236,8 @@ func (r *Router) composes(c *Config) error {
 			return fmt.Errorf("sharing.router: does not go with sharing.delta on %q%s; list the delta's roles", role, why)
 		}
 	}
-	for key, here := range map[string]bool{"mask": c.Mask != nil, "pull": c.Pull != nil, "adapt": c.Adapt != nil} {
-		if here {
-			return fmt.Errorf("sharing.router: does not go with sharing.%s%s", key, why)
-		}
+	if c.Adapt != nil {
+		return fmt.Errorf("sharing.router: does not go with sharing.adapt%s", why)
 	}
 	return nil
 }

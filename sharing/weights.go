@@ -25,7 +25,8 @@ type Weights struct {
 	Noise func(unit string, n int) []float32
 	// Watch, where it is not nil, is told of every pass through a routed layer
 	// where the rows of each modality went.
-	Watch func(Routing)
+	Watch  func(Routing)
+	probes map[string]*autograd.Param // by mask, see Probe
 }
 
 // NewWeights makes the weights of a valid config for the trunk of that name.
@@ -41,9 +42,13 @@ func (w *Weights) Declare(r Role, out, in int, std float64) {
 		w.declareMix(r, out, in, std)
 	} else {
 		for _, name := range w.Tensors(r) {
-			w.declare(name, name, out, in, std)
+			w.declare(name, w.from(name, r), out, in, std)
 		}
 	}
+	if w.Config.Mask.covers(r) {
+		w.declareMasks(r, out, in)
+	}
+	w.declareAnchors(r)
 	if w.Config.Delta.covers(r) {
 		w.declareDelta(r, out, in)
 	}
@@ -61,6 +66,7 @@ func (w *Weights) DeclareNorm(r Role, n int, rms bool) {
 	for _, name := range w.Tensors(r) {
 		w.Bank.Norm(name, n, rms)
 	}
+	w.declareAnchors(r)
 }
 
 // Pass is the weights of one pass over a trunk.
@@ -92,13 +98,13 @@ func (w *Weights) On(tape *autograd.Tape, runs []Run) *Pass {
 
 // makes reports whether any weight is made of others.
 func (w *Weights) makes() bool {
-	return w.Config.Mix != nil || w.Config.Delta.static()
+	return w.Config.Mix != nil || w.Config.Delta.static() || w.Config.Mask != nil
 }
 
 // make makes the weights of a modality that are made of others.
 func (p *Pass) make(modality string) {
 	for _, r := range Products {
-		if !p.Config.Mix.covers(r) && !(p.Config.Delta.static() && p.Config.Delta.covers(r)) {
+		if !p.Config.Mix.covers(r) && !(p.Config.Delta.static() && p.Config.Delta.covers(r)) && !p.Config.Mask.covers(r) {
 			continue
 		}
 		for l := range p.Layers {
@@ -115,6 +121,9 @@ func (p *Pass) make(modality string) {
 			if p.Config.Delta.static() && p.Config.Delta.covers(r) {
 				part.W = p.withDelta(part.W, l, modality, r)
 			}
+			if p.Config.Mask.covers(r) {
+				part = p.masked(part, l, modality, r)
+			}
 			p.made[key] = part
 		}
 	}
@@ -129,6 +138,9 @@ func (w *Weights) key(layer int, modality string, r Role) string {
 	}
 	if d := w.Config.Delta; d.static() && d.covers(r) {
 		key += " " + w.deltaName(layer, modality, r)
+	}
+	if w.Config.Mask.covers(r) {
+		key += " " + w.maskName(layer, modality, r)
 	}
 	return key
 }
@@ -164,6 +176,21 @@ func (p *Pass) Linear(layer int, r Role, x *autograd.Var, runs []Run, spans []te
 		o.Residual = p.perSample(layer, r, x, runs, spans, o)
 	}
 	return p.tape.Linear(x, p.Parts(layer, r, runs), o)
+}
+
+// Penalise adds what the weights cost to the loss of rows x, which it returns.
+func (p *Pass) Penalise(x *autograd.Var) *autograd.Var {
+	if !p.tape.Trains() {
+		return x
+	}
+	if d := p.Config.Delta; d != nil && d.Kind == "taps" && d.Lambda > 0 {
+		x = p.tape.Penalise(x, p.tapsPenalty(), float32(d.Lambda))
+	}
+	x = p.drawTogether(x)
+	if p.policy != nil && p.policy.Weight > 0 {
+		x = p.tape.Penalise(x, p.overBudget(), float32(p.policy.Weight))
+	}
+	return x
 }
 
 // Fold makes the weights that are made of others once, for all passes on tapes
@@ -222,6 +249,9 @@ func (w *Weights) Serving(layer int, modality string, r Role) []string {
 	}
 	if w.Config.Delta.covers(r) {
 		add(w.deltaTensors(layer, modality, r)...)
+	}
+	if w.Config.Mask.covers(r) {
+		add(w.maskName(layer, modality, r))
 	}
 	return names
 }

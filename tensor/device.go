@@ -51,6 +51,11 @@ type Device interface {
 	AddSign(y *Tensor, alpha float32, x *Tensor)
 	// Keep puts back old where mask is 0, same shapes.
 	Keep(t, old, mask *Tensor)
+	// Greatest makes masks 1 at the n elements of scores that are greatest by
+	// magnitude, over all the tensors together, and 0 elsewhere; of equal ones
+	// the first. Elements where within is 0 are not chosen, nor more than there
+	// are; a nil within has all. Masks may be those of within.
+	Greatest(masks, scores, within []*Tensor, n int)
 
 	// Linear is y = in(x) w' + b + residual for x.X [T, I], w [O, I], b [1, O]
 	// or nil, residual [T, O] or nil, y [T, O].
@@ -89,6 +94,14 @@ type Device interface {
 	// SpanMulGrad is its gradient, dx = and ds =.
 	SpanMul(y, x, s *Tensor, lens []int)
 	SpanMulGrad(dx, ds, dy, x, s *Tensor, lens []int)
+	// GRU is one step of gated recurrent units, from states prev to y [N, D]:
+	//   r = sigmoid(x_r + p_r), z = sigmoid(x_z + p_z), n = tanh(x_n + r p_n)
+	//   y = (1 - z) n + z prev
+	// with x [N, 3D] what the inputs and p [N, 3D] what the states say to r, z
+	// and n, side by side. gates [N, 3D] receives r, z and n.
+	GRU(y, gates, x, p, prev *Tensor)
+	// GRUGrad is its gradient: dx [N, 3D] =, dp [N, 3D] =, dprev [N, D] =.
+	GRUGrad(dx, dp, dprev, dy, gates, p, prev *Tensor)
 
 	// Norm normalises each row of x [T, D] into y [T, D] with gamma [1, D]
 	// and, for LayerNorm, beta [1, D]; stats [T, 2] receives mean and 1/std.

@@ -75,7 +75,10 @@ func (o *optimizer) begin(n int) {
 
 // ready takes a parameter whose gradient is whole.
 func (o *optimizer) ready(p *autograd.Param) {
-	i := o.index[p]
+	i, ours := o.index[p]
+	if !ours {
+		return
+	}
 	o.measure(i)
 	if o.set.Clip == 0 && o.err == nil {
 		o.change(i)
@@ -94,6 +97,7 @@ func (o *optimizer) measure(i int) {
 // change takes the step of one parameter and clears its gradient.
 func (o *optimizer) change(i int) {
 	p := o.params[i]
+	defer o.hold(p)()
 	o.now.Decay = 0
 	if p.Decay {
 		o.now.Decay = float32(o.set.Decay)
@@ -145,7 +149,7 @@ func (o *optimizer) save(dir string) error {
 	err := o.each(func(name string, p *autograd.Param, t *tensor.Tensor) error {
 		x := make([]float32, t.Len())
 		o.dev.Read(x, t)
-		ts = append(ts, checkpoint.Tensor{Name: name, Shape: p.Shape(), Data: x})
+		ts = append(ts, checkpoint.Tensor{Name: name, Shape: p.Shape(), Data: x, Sparse: p.Sparse})
 		return nil
 	})
 	if err != nil {

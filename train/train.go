@@ -55,6 +55,8 @@ type Options struct {
 	Out io.Writer
 	// Report, if set, hears of every step, done of the steps of this run.
 	Report Report
+
+	inner *inner // of a run of a search
 }
 
 // Result says how a run ended.
@@ -76,6 +78,7 @@ var ErrInterrupted = errors.New("interrupted")
 // run is a run in progress.
 type run struct {
 	Options
+	given     Options // as Run got them
 	dir       string
 	dev       tensor.Device
 	model     *model.Model
@@ -93,7 +96,7 @@ type run struct {
 
 // Run trains until the schedule's end, MaxSteps or the end of the context.
 func Run(ctx context.Context, o Options) (Result, error) {
-	r := &run{Options: o, dir: o.Dir, dev: tensor.CPU(o.Threads)}
+	r := &run{Options: o, given: o, dir: o.Dir, dev: tensor.CPU(o.Threads)}
 	if err := r.prepare(ctx); err != nil {
 		return Result{}, err
 	}
@@ -134,6 +137,9 @@ func (r *run) prepare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.Name, err)
 	}
+	if r.inner != nil {
+		processors = r.inner.processors
+	}
 	if err := r.fit(ctx, processors); err != nil {
 		return err
 	}
@@ -143,10 +149,16 @@ func (r *run) prepare(ctx context.Context) error {
 			return err
 		}
 	}
+	if !r.Resume {
+		if err := r.begin(ctx); err != nil {
+			return err
+		}
+	}
 	r.state = state{Data: r.Train.Name(), Items: r.Train.Len(), Best: -1}
 	r.lock()
 	r.opt = newOptimizer(r.dev, r.model.Bank, &r.Settings)
 	r.tape = autograd.NewTape(r.dev, true)
+	r.tape.PenaltyScale = 1 / float32(r.Settings.Accumulate)
 	r.memory = newMemory(r.MaxMemory, r.tape, r.Out)
 	r.objective = contrastive.Objective{
 		Weight:   r.Settings.weight,
@@ -241,6 +253,7 @@ func (r *run) steps(ctx context.Context, last int, res *Result) error {
 		n := r.state.Step + 1
 		if s.passes == 0 {
 			r.opt.begin(n)
+			r.probe(n)
 		}
 		if err := r.pass(batch, &s); err != nil {
 			return err
@@ -254,6 +267,9 @@ func (r *run) steps(ctx context.Context, last int, res *Result) error {
 		}
 		r.model.ClampTemperatures()
 		r.state.Step = n
+		if err := r.remask(ctx, n); err != nil {
+			return err
+		}
 		if err := r.memory.after(n); err != nil {
 			return err
 		}
