@@ -5,16 +5,25 @@ import (
 	"html"
 	"html/template"
 	"math"
+	"path"
 	"slices"
 	"strings"
 )
 
+// byPairs and byModalities are the figures of a tensor.
+func byPairs(t ConflictTensor) map[string]float64      { return t.Pairs }
+func byModalities(t ConflictTensor) map[string]float64 { return t.Modalities }
+
 // heat draws a map of cosines: a block for each two pairs (or modalities), in it
-// the layers by role. What several tensors serve is their mean.
+// the layers by role, each layer the first that a tensor serves. A place that
+// several physical tensors serve has their mean; deltas and the like have none.
 func heat(c *Conflicts, by func(ConflictTensor) map[string]float64) template.HTML {
 	var keys, roles []string
 	layers := 0
 	for _, t := range c.Tensors {
+		if !physical(t) {
+			continue
+		}
 		for k := range by(t) {
 			if !slices.Contains(keys, k) {
 				keys = append(keys, k)
@@ -55,11 +64,17 @@ func heat(c *Conflicts, by func(ConflictTensor) map[string]float64) template.HTM
 	return s.done(left+len(keys)*block, top+layers*ch+6, "cosines between gradients")
 }
 
+// physical reports whether a tensor is a weight with its bias.
+func physical(t ConflictTensor) bool {
+	name, _, _ := strings.Cut(path.Base(t.Tensor), "@")
+	return name == string(t.Role)
+}
+
 // meanOf returns the mean of a figure over the tensors of a layer and role that
 // have it, and their names.
 func meanOf(c *Conflicts, by func(ConflictTensor) map[string]float64, key string, layer int, role string) (mean float64, names []string) {
 	for _, t := range c.Tensors {
-		if v, ok := by(t)[key]; ok && t.Layer == layer && string(t.Role) == role {
+		if v, ok := by(t)[key]; ok && t.Layer == layer && string(t.Role) == role && physical(t) {
 			mean += v
 			names = append(names, t.Tensor)
 		}

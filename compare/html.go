@@ -17,13 +17,9 @@ var page string
 var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
 	"percent": percent, "short": short, "strip": strip, "scatter": scatter, "colour": colour,
 	"map": drawMap, "count": func(n int) string { return short(float64(n)) }, "points": points, "signed": signed, "tint": tint, "experts": experts, "plain": plain, "sub": sub,
-	"conflicts": func(c *Conflicts) template.HTML {
-		return heat(c, func(t ConflictTensor) map[string]float64 { return t.Pairs })
-	},
-	"within": func(c *Conflicts) template.HTML {
-		return heat(c, func(t ConflictTensor) map[string]float64 { return t.Modalities })
-	},
-	"arrow": func(d string) string { return strings.ReplaceAll(d, ">", " → ") },
+	"conflicts": func(c *Conflicts) template.HTML { return heat(c, byPairs) },
+	"within":    func(c *Conflicts) template.HTML { return heat(c, byModalities) },
+	"arrow":     func(d string) string { return strings.ReplaceAll(d, ">", " → ") },
 	"json": func(raw json.RawMessage) string {
 		var v any
 		if json.Unmarshal(raw, &v) != nil {

@@ -104,8 +104,10 @@ func scatter(r Report, f Front) template.HTML {
 	for _, t := range y.ticks(6) {
 		s.put(`<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/><text class="tick end" x="%d" y="%.1f">%s</text>`, left, w-right, y.at(t), y.at(t), left-8, y.at(t)+4, number(t))
 	}
-	for _, t := range x.ticks(6) {
-		s.put(`<line class="mark" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/><text class="tick mid" x="%.1f" y="%d">%s</text>`, x.at(t), x.at(t), h-bottom, h-bottom+5, x.at(t), h-bottom+19, short(t))
+	ticks := x.ticks(6)
+	for i, text := range labels(ticks) {
+		at := x.at(ticks[i])
+		s.put(`<line class="mark" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/><text class="tick mid" x="%.1f" y="%d">%s</text>`, at, at, h-bottom, h-bottom+5, at, h-bottom+19, text)
 	}
 	s.put(`<line class="axis" x1="%d" x2="%d" y1="%d" y2="%d"/>`, left, w-right, h-bottom, h-bottom)
 	s.put(`<text class="name mid" x="%d" y="%d">%s</text>`, (left+w-right)/2, h-8, f.Cost)
@@ -175,7 +177,7 @@ func label(taken *[]box, name string, x, y, left, right float64) (lx, ly float64
 		x, y   float64
 		anchor string
 	}{}
-	for _, dy := range []float64{0, -14, 14, -27, 27} {
+	for _, dy := range []float64{-9, 11, -22, 24, -36} {
 		places = append(places,
 			struct {
 				b      box
@@ -242,17 +244,46 @@ func number(v float64) string {
 	return strconv.FormatFloat(math.Round(v*1e6)/1e6, 'f', -1, 64)
 }
 
+// labels writes values with as many digits as tell them apart.
+func labels(values []float64) []string {
+	for digits := 2; ; digits++ {
+		var texts []string
+		for _, v := range values {
+			texts = append(texts, digitsOf(v, digits))
+		}
+		if distinct := slices.Compact(slices.Clone(texts)); len(distinct) == len(texts) || digits == 9 {
+			return texts
+		}
+	}
+}
+
 // short writes a value with three digits: 236k, 1.25M.
-func short(v float64) string {
+func short(v float64) string { return digitsOf(v, 3) }
+
+// digitsOf writes a value with so many digits.
+func digitsOf(v float64, digits int) string {
 	for _, u := range []struct {
 		of   float64
 		name string
 	}{{1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
 		if math.Abs(v) >= 0.9995*u.of {
-			return strconv.FormatFloat(v/u.of, 'g', 3, 64) + u.name
+			return figure(v/u.of, digits) + u.name
 		}
 	}
-	return strconv.FormatFloat(v, 'g', 3, 64)
+	return figure(v, digits)
+}
+
+// figure writes a value below 1000 with so many digits, without an exponent.
+func figure(v float64, digits int) string {
+	if v == 0 {
+		return "0"
+	}
+	after := digits - 1 - int(math.Floor(math.Log10(math.Abs(v))))
+	s := strconv.FormatFloat(v, 'f', max(after, 0), 64)
+	if strings.Contains(s, ".") {
+		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
+	}
+	return s
 }
 
 // percent writes a share over seeds in %.

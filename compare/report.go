@@ -139,7 +139,7 @@ func (c *comparison) outcome(r *row) Row {
 	if r.err == nil {
 		return *r.record.Row
 	}
-	return Row{Config: c.Configs[r.of.of].Name, Seed: r.record.Key.Seed, Pair: r.of.pair, Dir: runsDir, Steps: r.of.steps, Error: r.err.Error()}
+	return Row{Config: c.Configs[r.of.of].Name, Seed: r.record.Key.Seed, Pair: r.of.pair, Dir: r.name(), Steps: r.of.steps, Error: r.err.Error()}
 }
 
 // over returns a figure over the rows that have it.

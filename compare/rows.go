@@ -150,6 +150,9 @@ func (k key) differs(found key) string {
 	return ""
 }
 
+// name is the run folder below the comparison's.
+func (r *row) name() string { return runsDir + "/" + filepath.Base(r.dir) }
+
 // save writes the record.
 func (r *row) save() error {
 	r.saved = time.Now()
@@ -322,7 +325,7 @@ func (c *comparison) trainRow(ctx context.Context, r *row, b *bar) error {
 func (c *comparison) figures(ctx context.Context, r *row) (Row, error) {
 	f := Row{
 		Config: c.Configs[r.of.of].Name, Seed: r.record.Key.Seed, Pair: r.of.pair,
-		Dir: filepath.ToSlash(filepath.Join(runsDir, filepath.Base(r.dir))), Steps: r.of.steps, CPUSeconds: r.record.CPUSeconds,
+		Dir: r.name(), Steps: r.of.steps, CPUSeconds: r.record.CPUSeconds,
 	}
 	m, err := model.OpenOn(r.dir, tensor.CPU(c.threads))
 	if err != nil {
