@@ -93,9 +93,9 @@ func printReport(w io.Writer, m *model.Model, r inspected, d diagram.Diagram, pa
 		return err
 	}
 	p := r.Parameters
-	fmt.Fprintf(w, "\n%d unique parameters (%d in the trunk), %d stored, %.1f MB in memory", p.Unique, p.Trunk, p.Stored, float64(r.Bytes)/1e6)
+	fmt.Fprintf(w, "\n%d unique parameters (%d in the trunk), %d stored, %.1f MB in a checkpoint", p.Unique, p.Trunk, p.Stored, float64(r.Bytes)/1e6)
 	if r.DiskBytes > 0 {
-		fmt.Fprintf(w, ", %.1f MB on disk", float64(r.DiskBytes)/1e6)
+		fmt.Fprintf(w, " (%.1f MB on disk)", float64(r.DiskBytes)/1e6)
 	}
 	fmt.Fprint(w, "\n\n")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)

@@ -33,7 +33,7 @@ var allowed = map[string][]string{
 	"datasets":    {"modalities", "tokenizers"},
 	"compare": {
 		"train", "pretrained", "model", "datasets", "configs",
-		"modalities", "sharing", "moe", "tensor",
+		"modalities", "tokenizers", "sharing", "moe", "tensor",
 	},
 	"train": {
 		"pretrained", "model", "datasets", "contrastive", "configs",

@@ -81,6 +81,7 @@ var kinds = []Kind{
 	{"mix", "~", "coefficients of a mixture"},
 	{"policy", "?", "what a search chooses by"},
 	{"mask", "/", "a mask"},
+	{"units", "/", "a mask over units"},
 	{"gate", "%", "a gate over experts"},
 	{"residual", "~", "a learned sum of its own experts"},
 }
@@ -91,7 +92,7 @@ func kindOf(name string) Kind {
 	for _, e := range elements {
 		bare, _, _ := strings.Cut(e, "@")
 		for _, k := range kinds {
-			if bare == k.Name || bare == k.Name+"s" {
+			if bare == k.Name {
 				return k
 			}
 		}

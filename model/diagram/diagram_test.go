@@ -81,8 +81,8 @@ func TestMarksAreWhatServesBeside(t *testing.T) {
 	}{
 		{"low rank", []string{"trunk/1/attn/qkv/lora/a", "trunk/1/attn/qkv/lora/b"}, "N+", "+ lora: "},
 		{"per sample", []string{"trunk/1/apg/modalities", "trunk/1/attn/qkv/apg/s/weight"}, "N+", "+ apg: "},
-		{"a mask", []string{"trunk/1/attn/qkv/mask@audio"}, "N/", "/ mask: "},
-		{"masks", []string{"trunk/1/attn/qkv/masks/audio"}, "N/", "/ mask: "},
+		{"a mask", []string{"trunk/1/attn@audio/qkv/mask"}, "N/", "/ mask: "},
+		{"units", []string{"trunk/1/ffn@audio/up/units"}, "N/", "/ units: "},
 		{"two marks", []string{"trunk/1/attn/qkv/taps/delta", "trunk/1/attn/policy"}, "N+?", "? policy: "},
 		{"unknown", []string{"trunk/1/attn/qkv/novelty/weight"}, "N!", "! novelty: "},
 		{"a bank", []string{"trunk/1/attn#1/qkv/weight", "trunk/1/attn#1/qkv/bias", "trunk/1/attn@audio/qkv/mix"}, "NO~", "~ mix: "},
@@ -131,7 +131,7 @@ func TestSVG(t *testing.T) {
 		names := tensors(l, m, r)
 		switch {
 		case r == sharing.Qkv && l == 1:
-			names = append(names, "trunk/1/attn#1/qkv/weight", "trunk/1/attn@"+m+"/qkv/mix", "trunk/1/attn/qkv/mask@"+m)
+			names = append(names, "trunk/1/attn#1/qkv/weight", "trunk/1/attn@"+m+"/qkv/mix", "trunk/1/attn@"+m+"/qkv/mask")
 		case r == sharing.Out:
 			names = append(names, "trunk/1/attn@"+m+"/out/lora/a")
 		}
