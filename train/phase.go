@@ -62,16 +62,20 @@ func (r *run) enter(n int) error {
 	if at == r.phases.at {
 		return nil
 	}
+	from := 0
+	if at > 0 {
+		from = r.phases.ends[at-1]
+	}
 	p := &r.phases.list[at]
-	if at == len(r.state.Phases) {
+	if at == len(r.state.Phases) && from == n-1 {
 		if err := r.unmoved(); err != nil {
 			return err
 		}
 		sum, tensors := checksum(r.model.Bank, p.Frozen)
-		r.state.Phases = append(r.state.Phases, PhaseState{p.Name, n - 1, Locked{tensors, sum}})
+		r.state.Phases = append(r.state.Phases, PhaseState{p.Name, from, Locked{tensors, sum}})
 	}
-	if at != len(r.state.Phases)-1 {
-		return fmt.Errorf("step %d is of sharing.phases[%d]; the run was in sharing.phases[%d] before: its phases have changed", n, at, len(r.state.Phases)-1)
+	if at != len(r.state.Phases)-1 || r.state.Phases[at].From != from {
+		return fmt.Errorf("%s: sharing.phases[%d] begins with step %d; the run in %s had other phases", r.Name, at, from+1, r.dir)
 	}
 	r.phases.at = at
 	lock := locked(r.model, &r.Settings)
