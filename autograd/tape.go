@@ -12,6 +12,7 @@ package autograd
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/onetrunk/onetrunk/tensor"
 )
@@ -50,8 +51,44 @@ type Param struct {
 	// Vector says that the shape is [cols], not [1, cols], for those who
 	// write it down.
 	Vector bool
+	// Fixed says that it is never trained: a mask, an anchor.
+	Fixed bool
+	// Sparse says that many elements may be zero, for those who write it down.
+	Sparse bool
+	// Masked says that a step changes those elements alone that a mask of Allow
+	// lets through, whatever the gradient, momentum and decay.
+	Masked bool
 
-	v Var
+	v     Var
+	masks []*tensor.Tensor // of Allow, since the last step
+}
+
+// Allow lets the next step change the elements of a masked parameter [rows,
+// cols] at which mask is not 0: [rows, cols], or [rows, 1] for whole rows. The
+// elements that several masks let through are those of any of them.
+func (p *Param) Allow(mask *tensor.Tensor) {
+	if !slices.Contains(p.masks, mask) {
+		p.masks = append(p.masks, mask)
+	}
+}
+
+// Allowed returns the sum [rows, cols] of the masks of Allow, and forgets them.
+// The caller frees it.
+func (p *Param) Allowed(dev tensor.Device) *tensor.Tensor {
+	sum := dev.New(p.Value.Rows, p.Value.Cols)
+	dev.Fill(sum, 0)
+	for _, mask := range p.masks {
+		if mask.Cols == sum.Cols {
+			dev.Axpy(sum, 1, mask)
+			continue
+		}
+		ones := dev.New(sum.Rows, sum.Cols)
+		dev.Fill(ones, 1)
+		dev.ScaleRows(sum, ones, mask, true)
+		dev.Free(ones)
+	}
+	p.masks = p.masks[:0]
+	return sum
 }
 
 // Shape returns the shape as it is written down.
@@ -80,8 +117,10 @@ func (p *Param) Trained() bool { return p.v.needs }
 // stands for zero.
 func (p *Param) Grad() *tensor.Tensor { return p.v.grad }
 
-// Clear gives the gradient back to the device that it came from.
+// Clear gives the gradient back to the device that it came from, and forgets the
+// masks of Allow.
 func (p *Param) Clear(dev tensor.Device) {
+	p.masks = p.masks[:0]
 	if p.v.grad != nil {
 		dev.Free(p.v.grad)
 		p.v.grad = nil

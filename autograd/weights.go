@@ -91,6 +91,14 @@ func (t *Tape) ScaleRows(x, s *Var) *Var {
 	})
 }
 
+// Reshape returns the elements of x as a matrix [rows, cols].
+func (t *Tape) Reshape(x *Var, rows, cols int) *Var {
+	y := x.Value.Reshape(rows, cols)
+	return t.add(len(t.owned), y, t.wants(x), func(out *Var) {
+		t.dev.Axpy(t.onto(x).Reshape(rows, cols), 1, out.grad)
+	})
+}
+
 // Softmax returns the softmax of each row of x [T, E].
 func (t *Tape) Softmax(x *Var) *Var {
 	mark := len(t.owned)

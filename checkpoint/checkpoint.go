@@ -19,6 +19,9 @@ type Tensor struct {
 	// Shape holds the dimensions; empty for a single number.
 	Shape []int
 	Data  []float32
+	// Sparse says that many values may be zero: Write then stores it without
+	// them where that makes the file smaller.
+	Sparse bool
 }
 
 const (

@@ -14,8 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// bits makes floats comparable that == calls different or equal wrongly.
-func bits(x []float32) []uint32 {
+// raw makes floats comparable that == calls different or equal wrongly.
+func raw(x []float32) []uint32 {
 	b := make([]uint32, len(x))
 	for i, v := range x {
 		b[i] = math.Float32bits(v)
@@ -26,10 +26,10 @@ func bits(x []float32) []uint32 {
 func TestRoundTrip(t *testing.T) {
 	nan := math.Float32frombits(0x7fc01234)
 	tensors := []Tensor{
-		{"trunk/1/ffn@audio/up", []int{2, 3}, []float32{1, -2, 3.5, float32(math.Inf(-1)), nan, 1e-45}},
-		{"logit_scale", nil, []float32{0.07}},
-		{"a \"name\" <of> größe", []int{0, 4}, nil},
-		{"long", []int{70_000}, make([]float32, 70_000)}, // more than one buffer
+		{"trunk/1/ffn@audio/up", []int{2, 3}, []float32{1, -2, 3.5, float32(math.Inf(-1)), nan, 1e-45}, false},
+		{"logit_scale", nil, []float32{0.07}, false},
+		{"a \"name\" <of> größe", []int{0, 4}, nil, false},
+		{"long", []int{70_000}, make([]float32, 70_000), false}, // more than one buffer
 	}
 	for i := range tensors[3].Data {
 		tensors[3].Data[i] = float32(i)
@@ -59,14 +59,14 @@ func TestRoundTrip(t *testing.T) {
 		if err := f.Read(want.Name, got, want.Shape); err != nil {
 			t.Error(err)
 		}
-		if !slices.Equal(bits(got), bits(want.Data)) {
+		if !slices.Equal(raw(got), raw(want.Data)) {
 			t.Errorf("%s: values changed", want.Name)
 		}
 	}
 }
 
 func TestBytesDoNotDependOnOrder(t *testing.T) {
-	a, b := Tensor{"a", []int{1}, []float32{1}}, Tensor{"b", []int{2}, []float32{2, 3}}
+	a, b := Tensor{"a", []int{1}, []float32{1}, false}, Tensor{"b", []int{2}, []float32{2, 3}, false}
 	meta := map[string]string{"x": "1", "y": "2", "z": "3"}
 	dir := t.TempDir()
 	var files [][]byte
@@ -96,12 +96,12 @@ func TestWriteRefuses(t *testing.T) {
 		meta    map[string]string
 		want    string
 	}{
-		{[]Tensor{{"w", []int{1}, one}, {"w", []int{1}, one}}, nil, `two tensors are named "w"`},
-		{[]Tensor{{"w", []int{2, 3}, one}}, nil, `tensor "w": shape [2 3] needs 6 values, found 1`},
-		{[]Tensor{{"w", []int{-1}, one}}, nil, `tensor "w": shape [-1]`},
-		{[]Tensor{{"w", []int{math.MaxInt, 2}, one}}, nil, `is not possible`},
-		{[]Tensor{{"__metadata__", []int{1}, one}}, nil, `cannot be the name`},
-		{[]Tensor{{"\xff", []int{1}, one}}, nil, `cannot be the name`},
+		{[]Tensor{{"w", []int{1}, one, false}, {"w", []int{1}, one, false}}, nil, `two tensors are named "w"`},
+		{[]Tensor{{"w", []int{2, 3}, one, false}}, nil, `tensor "w": shape [2 3] needs 6 values, found 1`},
+		{[]Tensor{{"w", []int{-1}, one, false}}, nil, `tensor "w": shape [-1]`},
+		{[]Tensor{{"w", []int{math.MaxInt, 2}, one, false}}, nil, `is not possible`},
+		{[]Tensor{{"__metadata__", []int{1}, one, false}}, nil, `cannot be the name`},
+		{[]Tensor{{"\xff", []int{1}, one, false}}, nil, `cannot be the name`},
 		{nil, map[string]string{"k": "\xff"}, `not UTF-8`},
 	} {
 		path := filepath.Join(t.TempDir(), "m")
@@ -144,7 +144,7 @@ func TestPythonFile(t *testing.T) {
 		got := make([]float32, len(c.want))
 		if err := f.Read(c.name, got, c.shape); err != nil {
 			t.Error(err)
-		} else if !slices.Equal(bits(got), bits(c.want)) {
+		} else if !slices.Equal(raw(got), raw(c.want)) {
 			t.Errorf("%s: read %v, want %v", c.name, got, c.want)
 		}
 	}
@@ -253,6 +253,8 @@ func FuzzOpen(f *testing.F) {
 	f.Add(python)
 	f.Add(file(`{"w":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}} `, 2))
 	f.Add(file(`{"__metadata__":{"a":"b"}}`, 0))
+	f.Add(append(file(`{"__metadata__":{"w:bits":"[2,5]"},"w:bits":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"w:values":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}`, 0), 1, 0, 0, 0, 128, 63))
+	f.Add(append(file(`{"__metadata__":{"w:bits":"[9]"},"w:bits":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}`, 0), 255, 1))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		file, err := parse("fuzz", data)
 		if err != nil {
@@ -262,6 +264,26 @@ func FuzzOpen(f *testing.F) {
 		for _, name := range file.Names() {
 			shape, ok := file.Shape(name)
 			n, err := count(shape)
+			if p, ok := file.packed[name]; ok {
+				total += p.bits.Offsets[1] - p.bits.Offsets[0]
+				if p.values != nil {
+					total += p.values.Offsets[1] - p.values.Offsets[0]
+				}
+				dst := make([]float32, n)
+				if err := file.Read(name, dst, shape); err != nil {
+					continue // bits and values that do not fit each other
+				}
+				kept := 0
+				for _, v := range dst {
+					if math.Float32bits(v) != 0 {
+						kept++
+					}
+				}
+				if p.values != nil && kept > p.values.Shape[0] {
+					t.Fatalf("tensor %q: %d values of %d", name, kept, p.values.Shape[0])
+				}
+				continue
+			}
 			if !ok || err != nil || n > 8*len(data) {
 				if n != 0 {
 					t.Fatalf("tensor %q: shape %v in a file of %d bytes", name, shape, len(data))

@@ -25,6 +25,7 @@ import (
 type File struct {
 	path    string
 	entries map[string]entry
+	packed  map[string]packed // those that stand as bits and values
 	names   []string
 	meta    map[string]string
 	values  []byte
@@ -60,8 +61,18 @@ func parse(path string, data []byte) (*File, error) {
 	if err := f.readHeader(data[8 : 8+n]); err != nil {
 		return nil, err
 	}
-	f.names = slices.Sorted(maps.Keys(f.entries))
-	return f, f.checkRanges()
+	if err := f.checkRanges(); err != nil {
+		return nil, err
+	}
+	if err := f.unpack(); err != nil {
+		return nil, err
+	}
+	f.names = slices.Collect(maps.Keys(f.entries))
+	for name := range f.packed {
+		f.names = append(f.names, name)
+	}
+	slices.Sort(f.names)
+	return f, nil
 }
 
 // readHeader fills entries and meta. It walks the top level by tokens, since
@@ -152,7 +163,7 @@ func (f *File) readEntry(name string, raw json.RawMessage) error {
 
 // checkRanges makes sure that the tensors cover the values exactly.
 func (f *File) checkRanges() error {
-	byRange := slices.SortedFunc(slices.Values(f.names), func(a, b string) int {
+	byRange := slices.SortedFunc(maps.Keys(f.entries), func(a, b string) int {
 		x, y := f.entries[a].Offsets, f.entries[b].Offsets
 		return cmp.Or(cmp.Compare(x[0], y[0]), cmp.Compare(x[1], y[1]), cmp.Compare(a, b))
 	})
@@ -181,6 +192,9 @@ func (f *File) Meta() map[string]string { return maps.Clone(f.meta) }
 
 // Shape returns a tensor's dimensions, and whether there is such a tensor.
 func (f *File) Shape(name string) ([]int, bool) {
+	if p, ok := f.packed[name]; ok {
+		return slices.Clone(p.shape), true
+	}
 	e, ok := f.entries[name]
 	return slices.Clone(e.Shape), ok
 }
@@ -198,6 +212,8 @@ func (f *File) Read(name string, dst []float32, shape []int) error {
 		return fmt.Errorf("%s: tensor %q has %d values, there is room for %d", f.path, name, n, len(dst))
 	}
 	switch dtype {
+	case asBits:
+		return f.readPacked(name, f.packed[name], dst)
 	case "F32":
 		fromF32(dst, src)
 	case "F16":
@@ -228,18 +244,26 @@ func (f *File) Floats(name string, shape []int) (values []float32, ok bool, err 
 
 var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
-// bytes returns a tensor's values as they stand in the file, and their type.
+// asBits is the type of a tensor that stands as bits and values.
+const asBits = "bits and values"
+
+// bytes returns a tensor's values as they stand in the file, and their type; no
+// values of one that stands as bits.
 func (f *File) bytes(name string, shape []int) (src []byte, dtype string, err error) {
-	e, ok := f.entries[name]
+	has, ok := f.Shape(name)
 	if !ok {
 		return nil, "", fmt.Errorf("%s: no tensor %q", f.path, name)
 	}
-	if !slices.Equal(e.Shape, shape) {
-		return nil, "", fmt.Errorf("%s: tensor %q has shape %v, expected %v", f.path, name, e.Shape, shape)
+	if !slices.Equal(has, shape) {
+		return nil, "", fmt.Errorf("%s: tensor %q has shape %v, expected %v", f.path, name, has, shape)
 	}
 	if f.values == nil {
 		return nil, "", fmt.Errorf("%s: tensor %q: %w", f.path, name, os.ErrClosed)
 	}
+	if _, ok := f.packed[name]; ok {
+		return nil, asBits, nil
+	}
+	e := f.entries[name]
 	return f.values[e.Offsets[0]:e.Offsets[1]], e.DType, nil
 }
 

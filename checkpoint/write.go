@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -18,10 +19,7 @@ import (
 // tensors and meta give the same bytes. The file appears whole or not at all.
 // A name that occurs twice, or data that does not fit its shape, is an error.
 func Write(path string, tensors []Tensor, meta map[string]string) error {
-	sorted := slices.SortedFunc(slices.Values(tensors), func(a, b Tensor) int {
-		return strings.Compare(a.Name, b.Name)
-	})
-	head, err := header(sorted, meta)
+	parts, head, err := lay(tensors, meta, true)
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
@@ -29,9 +27,8 @@ func Write(path string, tensors []Tensor, meta map[string]string) error {
 		if _, err := w.Write(head); err != nil {
 			return err
 		}
-		buf := make([]byte, 1<<16)
-		for _, t := range sorted {
-			if err := writeFloats(w, t.Data, buf); err != nil {
+		for _, p := range parts {
+			if err := p.write(w); err != nil {
 				return err
 			}
 		}
@@ -39,9 +36,60 @@ func Write(path string, tensors []Tensor, meta map[string]string) error {
 	})
 }
 
+// Size returns the size in bytes of the file that Write would make. The values
+// of tensors that are not Sparse are not looked at and may be absent.
+func Size(tensors []Tensor, meta map[string]string) (int64, error) {
+	parts, head, err := lay(tensors, meta, false)
+	size := int64(len(head))
+	for _, p := range parts {
+		size += int64(p.bytes)
+	}
+	return size, err
+}
+
+// lay returns the parts of a file in their order, and what stands before them.
+// Bits come last, so that values begin at a multiple of four bytes. With whole all
+// tensors must have their values.
+func lay(tensors []Tensor, meta map[string]string, whole bool) (parts []stored, head []byte, err error) {
+	all := maps.Clone(meta)
+	for key := range meta {
+		if strings.HasSuffix(key, bitsOf) {
+			return nil, nil, fmt.Errorf("metadata %q would describe a tensor", key)
+		}
+	}
+	var ends []stored
+	for _, t := range slices.SortedFunc(slices.Values(tensors), func(a, b Tensor) int {
+		return strings.Compare(a.Name, b.Name)
+	}) {
+		if n, err := count(t.Shape); err == nil && n != len(t.Data) && (whole || t.Sparse) {
+			return nil, nil, fmt.Errorf("tensor %q: shape %v needs %d values, found %d", t.Name, t.Shape, n, len(t.Data))
+		}
+		ps, shape, err := laid(t)
+		if err != nil {
+			return nil, nil, err
+		}
+		if shape != "" {
+			if all == nil {
+				all = map[string]string{}
+			}
+			all[t.Name+bitsOf] = shape
+		}
+		for _, p := range ps {
+			if p.dtype == "U8" {
+				ends = append(ends, p)
+			} else {
+				parts = append(parts, p)
+			}
+		}
+	}
+	parts = append(parts, ends...)
+	head, err = header(parts, all)
+	return parts, head, err
+}
+
 // header returns the length and the header itself, filled up with spaces so
 // that the values begin at a multiple of eight bytes.
-func header(sorted []Tensor, meta map[string]string) ([]byte, error) {
+func header(parts []stored, meta map[string]string) ([]byte, error) {
 	fields := map[string]any{}
 	if len(meta) > 0 {
 		for k, v := range meta {
@@ -52,24 +100,15 @@ func header(sorted []Tensor, meta map[string]string) ([]byte, error) {
 		fields[metaKey] = meta
 	}
 	end := 0
-	for _, t := range sorted {
-		if t.Name == metaKey || !utf8.ValidString(t.Name) {
-			return nil, fmt.Errorf("%q cannot be the name of a tensor", t.Name)
+	for _, p := range parts {
+		if p.name == metaKey || !utf8.ValidString(p.name) {
+			return nil, fmt.Errorf("%q cannot be the name of a tensor", p.name)
 		}
-		if _, twice := fields[t.Name]; twice {
-			return nil, fmt.Errorf("two tensors are named %q", t.Name)
+		if _, twice := fields[p.name]; twice {
+			return nil, fmt.Errorf("two tensors are named %q", p.name)
 		}
-		n, err := count(t.Shape)
-		if err != nil {
-			return nil, fmt.Errorf("tensor %q: %w", t.Name, err)
-		}
-		if n != len(t.Data) {
-			return nil, fmt.Errorf("tensor %q: shape %v needs %d values, found %d", t.Name, t.Shape, n, len(t.Data))
-		}
-		// A nil shape would be written as null.
-		shape := append([]int{}, t.Shape...)
-		fields[t.Name] = entry{DType: "F32", Shape: shape, Offsets: [2]int{end, end + 4*n}}
-		end += 4 * n
+		fields[p.name] = entry{DType: p.dtype, Shape: p.shape, Offsets: [2]int{end, end + p.bytes}}
+		end += p.bytes
 	}
 	text, err := json.Marshal(fields) // sorts the keys
 	if err != nil {
@@ -82,7 +121,8 @@ func header(sorted []Tensor, meta map[string]string) ([]byte, error) {
 	return append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...), nil
 }
 
-func writeFloats(w io.Writer, x []float32, buf []byte) error {
+func writeFloats(w io.Writer, x []float32) error {
+	buf := make([]byte, min(4*len(x), 1<<16))
 	for len(x) > 0 {
 		n := min(len(x), len(buf)/4)
 		for i, v := range x[:n] {

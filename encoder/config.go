@@ -103,10 +103,17 @@ type Sequence struct {
 	Pool string `json:"pool"`
 	// Causal lets a token see itself and those before it alone.
 	Causal bool `json:"causal"`
-	// Stem is "patch" for the rows as the tokenizer gives them, or "conv" for a
+	// Stem is "patch" for the rows as the tokenizer gives them, "conv" for a
 	// convolution over every two of them and their neighbours, with an
-	// activation before and after it, as in Whisper.
+	// activation before and after it, as in Whisper, "residual" for convolutions
+	// of a picture's pixels, as in MS-CLIP, or "gru" for the states of gated
+	// recurrent units that read a sequence.
 	Stem string `json:"stem"`
+	// Factor, if not 0, is the length of the rows of a table of ids, which a
+	// matrix leads to the width, as in ALBERT.
+	Factor int `json:"factor,omitempty"`
+	// Branch, if not nil, is a convolution network beside the trunk.
+	Branch *Branch `json:"branch,omitempty"`
 	// StemNorm normalises the rows before the first block, as CLIP does those
 	// of images.
 	StemNorm bool `json:"stem_norm,omitempty"`
@@ -118,12 +125,41 @@ type Sequence struct {
 	Projection string `json:"projection"`
 }
 
-// Defaults fills in what a config need not state.
-func (s *Sequence) Defaults() {
+// Branch adds rows that convolutions of a picture's pixels make to the rows of
+// the picture as they enter later blocks (MS-CLIP's parallel branch, You et al.
+// 2022; tokenizers.Branch says how).
+type Branch struct {
+	// Layers are the blocks, from 0, that the stages' rows enter, one stage each,
+	// in rising order.
+	Layers []int `json:"layers"`
+	// Channels is what each stage has; a quarter of the width unless stated.
+	Channels int `json:"channels"`
+}
+
+func (b *Branch) validate(at string, layers int) error {
+	if len(b.Layers) == 0 {
+		return fmt.Errorf("%s.layers: expected at least one of 0..%d", at, layers-1)
+	}
+	for i, l := range b.Layers {
+		if l < 0 || l >= layers || i > 0 && l <= b.Layers[i-1] {
+			return fmt.Errorf("%s.layers: expected rising numbers in 0..%d, found %v", at, layers-1, b.Layers)
+		}
+	}
+	if b.Channels < 1 {
+		return fmt.Errorf("%s.channels: expected at least 1, found %d", at, b.Channels)
+	}
+	return nil
+}
+
+// Defaults fills in what a config need not state, for a trunk of a width.
+func (s *Sequence) Defaults(width int) {
 	s.Pool = cmp.Or(s.Pool, "mean")
 	s.Stem = cmp.Or(s.Stem, "patch")
 	s.HeadNorm = cmp.Or(s.HeadNorm, "pooled")
 	s.Projection = cmp.Or(s.Projection, "linear")
+	if s.Branch != nil {
+		s.Branch.Channels = cmp.Or(s.Branch.Channels, max(width/4, 1))
+	}
 }
 
 // Classes returns the number of learned tokens in front of a sample's own.
@@ -145,7 +181,7 @@ func (s *Sequence) Validate(at string, trunk Config) error {
 		known      []string
 	}{
 		{"pool", s.Pool, []string{"mean", "first", "last", "class", "classes", "attention"}},
-		{"stem", s.Stem, []string{"patch", "conv"}},
+		{"stem", s.Stem, []string{"patch", "conv", "residual", "gru"}},
 		{"head_norm", s.HeadNorm, []string{"pooled", "rows", "none"}},
 		{"projection", s.Projection, []string{"linear", "bias", "none"}},
 	} {
@@ -158,6 +194,11 @@ func (s *Sequence) Validate(at string, trunk Config) error {
 	}
 	if s.Stem == "conv" && s.Classes() > 0 {
 		return fmt.Errorf("%s.stem: \"conv\" has no place for the class token of pool %q", at, s.Pool)
+	}
+	if s.Branch != nil {
+		if err := s.Branch.validate(at+".branch", trunk.Layers); err != nil {
+			return err
+		}
 	}
 	if s.Projection == "none" && trunk.Embed != trunk.Width {
 		return fmt.Errorf("%s.projection: \"none\" needs a trunk whose embed (%d) is its width (%d)", at, trunk.Embed, trunk.Width)

@@ -48,13 +48,30 @@ func NewTrunk(cfg Config, w *sharing.Weights) *Trunk {
 // Weights returns what serves the trunk's places.
 func (t *Trunk) Weights() *sharing.Weights { return t.weights }
 
+// Watched returns the trunk for passes of which f is told where the tokens go in
+// routed layers.
+func (t *Trunk) Watched(f func(sharing.Routing)) *Trunk {
+	trunk, weights := *t, *t.weights
+	weights.Watch = f
+	trunk.weights = &weights
+	return &trunk
+}
+
 // depth is the tensor of the layers' own rows.
 func (t *Trunk) depth() string { return t.weights.Trunk + "/depth" }
 
+// Late is rows that enter the trunk at a later block: row i of X [n, D] is added
+// to the packed row Rows[i] as that block reads it. Rows rise.
+type Late struct {
+	Layer int
+	X     *autograd.Var
+	Rows  []int
+}
+
 // Forward runs the packed rows x [T, D] through all blocks and returns them
 // [T, D]. runs and spans describe the rows and cover all of them.
-func (t *Trunk) Forward(tape *autograd.Tape, x *autograd.Var, runs []sharing.Run, spans []tensor.Span) *autograd.Var {
-	p := t.begin(tape, x, runs, spans)
+func (t *Trunk) Forward(tape *autograd.Tape, x *autograd.Var, runs []sharing.Run, spans []tensor.Span, late ...Late) *autograd.Var {
+	p := t.begin(tape, x, runs, spans, late)
 	for l := range t.cfg.Layers {
 		p.block(l)
 	}
@@ -65,8 +82,8 @@ func (t *Trunk) Forward(tape *autograd.Tape, x *autograd.Var, runs []sharing.Run
 // each span. Of a span of which one row is asked, the last block computes
 // that row alone: it attends to all rows, which are not computed further. It
 // returns the rows that there are [R, D], and where each span's now stand.
-func (t *Trunk) ForwardPooled(tape *autograd.Tape, x *autograd.Var, runs []sharing.Run, spans []tensor.Span, pools []string) (y *autograd.Var, left []tensor.Span) {
-	p := t.begin(tape, x, runs, spans)
+func (t *Trunk) ForwardPooled(tape *autograd.Tape, x *autograd.Var, runs []sharing.Run, spans []tensor.Span, pools []string, late ...Late) (y *autograd.Var, left []tensor.Span) {
+	p := t.begin(tape, x, runs, spans, late)
 	last := t.cfg.Layers - 1
 	for l := range last {
 		p.block(l)
@@ -133,11 +150,12 @@ type pass struct {
 	x       *autograd.Var // [T, D] as it stands
 	runs    []sharing.Run
 	spans   []tensor.Span
+	late    []Late
 }
 
-func (t *Trunk) begin(tape *autograd.Tape, x *autograd.Var, runs []sharing.Run, spans []tensor.Span) *pass {
+func (t *Trunk) begin(tape *autograd.Tape, x *autograd.Var, runs []sharing.Run, spans []tensor.Span, late []Late) *pass {
 	w := t.weights.On(tape, runs)
-	return &pass{Trunk: t, tape: tape, weights: w, x: w.Penalise(x), runs: runs, spans: spans}
+	return &pass{Trunk: t, tape: tape, weights: w, x: w.Penalise(x), runs: runs, spans: spans, late: late}
 }
 
 // block runs a block: x + attention(norm1(x)), then + ffn(norm2(.)); or with
@@ -149,18 +167,44 @@ func (p *pass) block(l int) {
 	})
 }
 
-// enter returns what a block reads of the rows x.
+// enter returns what a block reads of the rows x: them, and what is added to
+// them there.
 func (p *pass) enter(l int, x *autograd.Var) *autograd.Var {
+	var added []autograd.Term
 	if p.Trunk.weights.Config.Layers.Depth {
-		all, own := p.tape.Sparse(), p.tape.Sparse()
-		for i := range x.Rows() {
-			all.Append(int32(i))
+		own := p.tape.Sparse()
+		for range x.Rows() {
 			own.Append(int32(l))
 		}
-		x = p.tape.Gather(autograd.Term{S: all, X: x}, autograd.Term{S: own, X: p.weights.Bank.Param(p.depth()).Var()})
+		added = append(added, autograd.Term{S: own, X: p.weights.Bank.Param(p.depth()).Var()})
+	}
+	for _, late := range p.late {
+		if late.Layer == l {
+			added = append(added, autograd.Term{S: place(p.tape, late.Rows, x.Rows()), X: late.X})
+		}
+	}
+	if len(added) > 0 {
+		all := p.tape.Sparse()
+		for i := range x.Rows() {
+			all.Append(int32(i))
+		}
+		x = p.tape.Gather(append([]autograd.Term{{S: all, X: x}}, added...)...)
 	}
 	p.weights.Enter(l, x, p.runs, p.spans)
 	return x
+}
+
+// place returns the matrix [n, len(at)] that puts row i at row at[i].
+func place(tape *autograd.Tape, at []int, n int) *tensor.Sparse {
+	s := tape.Sparse()
+	for i := range n {
+		if next := len(s.Index); next < len(at) && at[next] == i {
+			s.Append(int32(next))
+		} else {
+			s.Append()
+		}
+	}
+	return s
 }
 
 // attention returns the attention [R, D] of the spans' queries, before the

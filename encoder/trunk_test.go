@@ -24,7 +24,7 @@ var sequences = []Sequence{{Pool: "mean"}, {Pool: "class"}, {Pool: "last"}}
 
 func init() {
 	for i := range sequences {
-		sequences[i].Defaults()
+		sequences[i].Defaults(8)
 	}
 }
 
@@ -49,6 +49,9 @@ func buildOf(t *testing.T, c Config, s sharing.Config, sequences []Sequence) (*s
 	}
 	rng := rand.New(rand.NewPCG(5, 5))
 	for _, p := range bank.Params() {
+		if p.Fixed {
+			continue
+		}
 		x := bank.Read(p)
 		for i := range x {
 			x[i] += float32(0.2 * rng.NormFloat64())
@@ -351,6 +354,9 @@ func checkGradients(t *testing.T, bank *sharing.Bank, trunk *Trunk, heads map[st
 		return sum
 	}
 	for _, p := range bank.Params() {
+		if p.Fixed {
+			continue
+		}
 		g := make([]float32, p.Value.Len())
 		if p.Grad() != nil {
 			dev.Read(g, p.Grad())

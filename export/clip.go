@@ -81,11 +81,17 @@ func (c *clip) check() error {
 		if t.m.Config.Modalities[t.modality].Trunk != nil {
 			at = "modalities." + t.modality + ".trunk"
 		}
+		if err := t.networks("a CLIPModel"); err != nil {
+			return err
+		}
 		switch {
 		case t.trunk.Norm != "layer":
 			return fmt.Errorf("%s.norm: %q %s\"layer\"", at, t.trunk.Norm, not)
 		case t.trunk.NormPlace != "pre":
 			return fmt.Errorf("%s.norm_place: %q %s\"pre\"", at, t.trunk.NormPlace, not)
+		}
+		if err := t.plain(); err != nil {
+			return err
 		}
 		s, pool := t.sequence, "class"
 		if t == c.text {

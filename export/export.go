@@ -68,6 +68,17 @@ func newTower(m *model.Model, modality string) *tower {
 	return t
 }
 
+// networks is an error where the tower's trunk has experts with a gate, for which
+// what is called that has no place.
+func (t *tower) networks(what string) error {
+	for l := range t.trunk.Layers {
+		if t.m.Trunk(t.modality).Routed(l) {
+			return fmt.Errorf("sharing.router: %s has one feed-forward network in a layer; layer %d has experts with a gate", what, l)
+		}
+	}
+	return nil
+}
+
 // stem and head are the full names of the tower's tensors outside the trunk.
 func (t *tower) stem(name string) string { return "tokenizers/" + t.modality + "/" + name }
 func (t *tower) head(name string) string { return "heads/" + t.modality + "/" + name }
@@ -78,6 +89,30 @@ func (t *tower) values(name string) []float32 { return t.m.Bank.Read(t.m.Bank.Pa
 // refuse is the error for a setting of the tower's modality.
 func (t *tower) refuse(key string, found any, reason string) error {
 	return fmt.Errorf("modalities.%s.%s: %v %s", t.modality, key, found, reason)
+}
+
+// plain refuses what is more than a stem of patches or ids and blocks of one
+// tensor a place.
+func (t *tower) plain() error {
+	s, of := t.sequence, t.m.Config.Sharing
+	if t.m.Config.Modalities[t.modality].Trunk != nil {
+		of.Mix, of.Delta = nil, nil // which are the shared trunk's
+	}
+	switch {
+	case s.Stem == "residual" || s.Stem == "gru":
+		return t.refuse("stem", s.Stem, "cannot be exported")
+	case s.Factor > 0:
+		return t.refuse("factor", s.Factor, "cannot be exported: the table of ids is a product of two")
+	case s.Branch != nil:
+		return t.refuse("branch", s.Branch.Layers, "cannot be exported")
+	case of.Mix != nil:
+		return fmt.Errorf("sharing.mix: tensors that are made of several cannot be exported")
+	case of.Delta != nil:
+		return fmt.Errorf("sharing.delta: cannot be exported")
+	case of.Layers.Depth:
+		return fmt.Errorf("sharing.layers.depth: cannot be exported")
+	}
+	return nil
 }
 
 // product returns a [n, k] times b [k, m].

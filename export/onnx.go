@@ -51,6 +51,12 @@ func ONNX(m *model.Model, dir string) error {
 
 // checkONNX refuses what has no place in a graph of ours.
 func (t *tower) checkONNX() error {
+	if err := t.networks("a graph"); err != nil {
+		return err
+	}
+	if err := t.plain(); err != nil {
+		return err
+	}
 	if t.modality != "image" {
 		return nil
 	}

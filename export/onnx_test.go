@@ -182,13 +182,22 @@ func fields(t *testing.T, data []byte, visit func(n protowire.Number, v []byte))
 }
 
 func TestONNXRefuses(t *testing.T) {
-	config := strings.Replace(trio, `"size": 32`, `"size": 32, "fit": "keep"`, 1)
-	if err := ONNX(ours(t, config), t.TempDir()); err == nil || !strings.Contains(err.Error(), "modalities.image.input.fit") {
-		t.Errorf("fit keep: %v", err)
-	}
-	config = strings.Replace(trio, `"pool": "classes"`, `"stem": "conv"`, 1)
-	if err := ONNX(ours(t, config), t.TempDir()); err == nil || !strings.Contains(err.Error(), "modalities.image.stem") {
-		t.Errorf("stem conv: %v", err)
+	for _, c := range []struct{ from, to, want string }{
+		{`"size": 32`, `"size": 32, "fit": "keep"`, "modalities.image.input.fit"},
+		{`"pool": "classes"`, `"stem": "residual"`, "modalities.image.stem: residual"},
+		{`"pool": "classes"`, `"branch": {"layers": [1]}`, "modalities.image.branch"},
+		{`"text": {`, `"text": {"factor": 4, `, "modalities.text.factor"},
+		{`"experts": "modality"`, `"delta": {"kind": "lora", "by": "layer", "rank": 2}`, "sharing.delta"},
+		{`"experts": "modality"`, `"mix": {"kind": "stitch"}`, "sharing.mix"},
+		{`"unique": 2`, `"unique": 2, "depth": true`, "sharing.layers.depth"},
+	} {
+		config := strings.Replace(trio, c.from, c.to, 1)
+		if config == trio {
+			t.Fatalf("%q is not in the config", c.from)
+		}
+		if err := ONNX(ours(t, config), t.TempDir()); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.to, err, c.want)
+		}
 	}
 }
 

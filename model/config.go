@@ -11,6 +11,7 @@ import (
 	"github.com/onetrunk/onetrunk/internal/strictjson"
 	"github.com/onetrunk/onetrunk/modalities"
 	"github.com/onetrunk/onetrunk/sharing"
+	"github.com/onetrunk/onetrunk/tokenizers"
 )
 
 // Config is one JSON file: it describes a model, its sharing and its
@@ -62,10 +63,12 @@ func ParseConfig(name string, data []byte) (Config, error) {
 		return Config{}, err
 	}
 	for m, settings := range c.Modalities {
-		settings.Defaults()
+		width := c.Trunk.Width
 		if settings.Trunk != nil {
 			settings.Trunk.Defaults(c.Trunk)
+			width = settings.Trunk.Width
 		}
+		settings.Defaults(width)
 		c.Modalities[m] = settings
 	}
 	if err := c.validate(); err != nil {
@@ -137,6 +140,23 @@ func (c *Config) trunk(modality string) encoder.Config {
 	return c.Trunk
 }
 
+// stem returns what a modality's stem is made by.
+func (c *Config) stem(modality string) tokenizers.StemOptions {
+	of, t := c.Modalities[modality], c.trunk(modality)
+	o := tokenizers.StemOptions{Width: t.Width, Classes: of.Classes(), Kind: of.Stem, Factor: of.Factor, Act: t.Act()}
+	if of.StemNorm {
+		n := t.NormOf()
+		o.Norm = &n
+	}
+	return o
+}
+
+// branch returns what the branch of a modality that has one is made by.
+func (c *Config) branch(modality string) tokenizers.BranchOptions {
+	b, t := c.Modalities[modality].Branch, c.trunk(modality)
+	return tokenizers.BranchOptions{Width: t.Width, Stages: len(b.Layers), Channels: b.Channels, Act: t.Act()}
+}
+
 // OpenProcessors opens the processor of every modality. What they learned is
 // read from dir; dir is empty for a model that has not been trained.
 func (c *Config) OpenProcessors(dir string) (map[string]modalities.Processor, error) {
@@ -149,6 +169,14 @@ func (c *Config) OpenProcessors(dir string) (map[string]modalities.Processor, er
 		p, err := m.Open(c.Modalities[name].Input, dir)
 		if err != nil {
 			return nil, fmt.Errorf("modalities.%s.input: %w", name, err)
+		}
+		if err := c.stem(name).Validate(p.Layout()); err != nil {
+			return nil, fmt.Errorf("modalities.%s.%w", name, err)
+		}
+		if c.Modalities[name].Branch != nil {
+			if err := c.branch(name).Validate(p.Layout()); err != nil {
+				return nil, fmt.Errorf("modalities.%s.%w", name, err)
+			}
 		}
 		ps[name] = p
 	}

@@ -1,6 +1,10 @@
 package model
 
 import (
+	"cmp"
+	"math"
+	"path"
+	"slices"
 	"strings"
 
 	"github.com/onetrunk/onetrunk/encoder"
@@ -10,90 +14,173 @@ import (
 
 // Report says what a model is made of and what a sample costs.
 type Report struct {
-	// Parameters counts trained values.
+	// Parameters counts values.
 	Parameters Parameters `json:"parameters"`
 	// FLOPs is the number of floating-point operations of embedding one
 	// sample of full length, by modality; training takes three times that.
 	FLOPs map[string]int64 `json:"flops"`
 	// Tokens is the number of rows of such a sample in the trunk.
 	Tokens map[string]int `json:"tokens"`
-	// Bytes is the size of the weights in a checkpoint.
+	// Bytes is the size of a checkpoint's file of weights.
 	Bytes int64 `json:"checkpoint_bytes"`
-	// Map is the trunks' maps.
-	Map []sharing.Entry `json:"map"`
+	// Map lists the places of the trunks and what serves each.
+	Map []Place `json:"map"`
+	// Tensors gives the number of values of every parameter that is trained.
+	Tensors map[string]int `json:"tensors"`
 }
 
-// Parameters counts values, each physical tensor once.
+// Place is an entry of a map and the parameters that serve it.
+type Place struct {
+	sharing.Entry
+	// Serving lists their names, those of the physical tensor first; of an entry
+	// for an expert those of this expert.
+	Serving []string `json:"serving"`
+}
+
+// Parameters counts values, each parameter once.
 type Parameters struct {
-	// Unique counts all, Trunk those of the trunks alone.
+	// Unique counts all that are trained, Trunk those of the trunks alone.
 	Unique int `json:"unique"`
 	Trunk  int `json:"trunk"`
-	// Active counts what takes part in embedding a sample, by modality.
+	// Stored counts what a checkpoint holds, masks too.
+	Stored int `json:"stored"`
+	// Active counts what takes part in embedding a sample, by modality: what
+	// serves a place of its trunk, or no place in particular, and its tokenizer
+	// and head; of the experts of a routed layer as many as run for a token.
 	Active map[string]int `json:"active"`
-	// Applied is Active with a tensor counted as often as it is used: what a
+	// Applied is Active with a parameter counted as often as it is used: what a
 	// trunk of the same depth without sharing across layers would hold.
 	Applied map[string]int `json:"applied"`
+}
+
+// Mean returns the mean of a figure over modalities.
+func Mean[T int | int64](of map[string]T) float64 {
+	sum := 0.0
+	for _, v := range of {
+		sum += float64(v)
+	}
+	return sum / float64(max(len(of), 1))
 }
 
 // Inspect describes the model.
 func (m *Model) Inspect() Report {
 	r := Report{
-		Parameters: Parameters{Unique: m.Bank.Elements(), Active: map[string]int{}, Applied: map[string]int{}},
-		FLOPs:      map[string]int64{}, Tokens: map[string]int{},
-		Bytes: 4 * int64(m.Bank.Elements()), Map: m.Weights.Entries(),
+		Parameters: Parameters{Active: map[string]int{}, Applied: map[string]int{}},
+		FLOPs:      map[string]int64{}, Tokens: map[string]int{}, Map: m.places(), Tensors: map[string]int{},
 	}
-	for _, name := range m.names {
-		if w := m.trunks[name].Weights(); w != m.Weights {
-			r.Map = append(r.Map, w.Entries()...)
+	served := map[string]bool{} // parameters that serve some place
+	for _, p := range r.Map {
+		for _, n := range p.Serving {
+			served[n] = true
 		}
 	}
-	size := map[string]int{} // weight and bias, by the name they share
 	for _, p := range m.Bank.Params() {
-		size[strings.TrimSuffix(strings.TrimSuffix(p.Name, "/weight"), "/bias")] += p.Value.Len()
+		n := p.Value.Len()
+		r.Parameters.Stored += n
+		if p.Fixed {
+			continue
+		}
+		r.Tensors[p.Name] = n
+		r.Parameters.Unique += n
 		if strings.HasPrefix(p.Name, "trunk/") || strings.HasPrefix(p.Name, "trunk@") {
-			r.Parameters.Trunk += p.Value.Len()
+			r.Parameters.Trunk += n
 		}
 	}
+	r.Bytes = m.Size()
 	for _, name := range m.names {
+		trunk := m.trunks[name].Weights().Trunk + "/"
+		active, applied := 0.0, 0.0
+		for n, size := range r.Tensors {
+			if strings.HasPrefix(n, trunk) && !served[n] || strings.HasPrefix(n, "tokenizers/"+name+"/") || strings.HasPrefix(n, "heads/"+name+"/") {
+				active += float64(size)
+				applied += float64(size)
+			}
+		}
 		seen := map[string]bool{}
-		active, applied := 0, 0
-		for _, e := range r.Map {
-			if e.Modality != name {
+		for _, p := range r.Map {
+			if p.Modality != name {
 				continue
 			}
-			applied += size[e.Tensor]
-			if !seen[e.Tensor] {
-				active += size[e.Tensor]
-				seen[e.Tensor] = true
+			share := 1.0
+			if p.Expert != "" {
+				share = p.Share
+			}
+			for _, n := range p.Serving {
+				size := share * float64(r.Tensors[n])
+				applied += size
+				if !seen[n] {
+					active += size
+					seen[n] = true
+				}
 			}
 		}
-		own := 0
-		for n, s := range size {
-			if strings.HasPrefix(n, "tokenizers/"+name+"/") || strings.HasPrefix(n, "heads/"+name+"/") {
-				own += s
-			}
-		}
-		r.Parameters.Active[name] = active + own
-		r.Parameters.Applied[name] = applied + own
-		l := m.processors[name].Layout()
-		full := tokenizers.Tokens{Grid: l.Grid}
+		r.Parameters.Active[name], r.Parameters.Applied[name] = int(math.Round(active)), int(math.Round(applied))
+		full := tokenizers.Tokens{Grid: m.processors[name].Layout().Grid}
 		r.Tokens[name] = m.stems[name].Length(full)
 		r.FLOPs[name] = m.FLOPs(name, full)
 	}
 	return r
 }
 
-// FLOPs returns the floating-point operations of embedding one sample: two
-// for each multiplication of a matrix product, attention's included.
-func (m *Model) FLOPs(modality string, t tokenizers.Tokens) int64 {
-	c := m.Config.trunk(modality)
-	d, h, n := int64(c.Width), int64(c.Hidden), int64(m.stems[modality].Length(t))
-	// A block of q queries and n keys.
-	block := func(q int64) int64 { return n*3*d*d + q*(d*d+2*d*h) + 2*q*n*d }
-	last := n
-	if encoder.OneRow(m.Config.Modalities[modality].Pool) {
-		last = 1 // the others are not asked for
+// places lists the places of all trunks, the shared one's first.
+func (m *Model) places() []Place {
+	all := []*sharing.Weights{m.Weights}
+	for _, name := range m.names {
+		if w := m.trunks[name].Weights(); w != m.Weights {
+			all = append(all, w)
+		}
 	}
-	patches := int64(t.Len()) * int64(m.processors[modality].Layout().Patch) * d
-	return 2 * (int64(c.Layers-1)*block(n) + block(last) + patches + d*int64(c.Embed))
+	var ps []Place
+	for _, w := range all {
+		for _, e := range w.Entries() {
+			p := Place{Entry: e, Serving: w.Serving(e.Layer, e.Modality, e.Role)}
+			if e.Expert != "" {
+				p.Serving = slices.DeleteFunc(p.Serving, func(n string) bool { return path.Dir(n) != e.Tensor })
+			}
+			ps = append(ps, p)
+		}
+	}
+	return ps
+}
+
+// FLOPs returns the floating-point operations of embedding one sample: two
+// for each multiplication of a matrix product, attention's included, and what a
+// delta adds for each sample. Of a routed layer they are those of the gate and of
+// the experts that run, none dropped.
+func (m *Model) FLOPs(modality string, t tokenizers.Tokens) int64 {
+	c, w := m.Config.trunk(modality), m.trunks[modality].Weights()
+	d, h, n := int64(c.Width), int64(c.Hidden), int64(m.stems[modality].Length(t))
+	product := func(r sharing.Role, rows, out, in int64) int64 {
+		return rows*out*in + w.Extra(r, rows, out, in)
+	}
+	sum := m.stems[modality].Products(t) + d*int64(c.Embed)
+	if b := m.branches[modality]; b != nil {
+		sum += b.Products(t)
+	}
+	for l := range c.Layers {
+		q := n // queries, of n keys
+		if l == c.Layers-1 && encoder.OneRow(m.Config.Modalities[modality].Pool) {
+			q = 1 // the others are not asked for
+		}
+		sum += product(sharing.Qkv, n, 3*d, d) + 2*q*n*d + product(sharing.Out, q, d, d)
+		if w.Routed(l) {
+			sum += q * m.routed(modality, l)
+		} else {
+			sum += product(sharing.Up, q, h, d) + product(sharing.Down, q, d, h)
+		}
+	}
+	return 2 * sum
+}
+
+// routed returns the multiplications of a routed layer's slot for a row.
+func (m *Model) routed(modality string, layer int) int64 {
+	c, of := m.Config.trunk(modality), m.Trunk(modality)
+	d := int64(c.Width)
+	run, sees := of.Running()
+	run += len(of.Always())
+	sum := int64(run) * 2 * d * int64(cmp.Or(m.Config.Sharing.Router.Hidden, c.Hidden))
+	if of.GateTensor(layer, modality) != "" {
+		sum += d * int64(sees)
+	}
+	return sum
 }

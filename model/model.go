@@ -29,6 +29,7 @@ type Model struct {
 	names       []string // of the modalities, sorted
 	processors  map[string]modalities.Processor
 	stems       map[string]*tokenizers.Stem
+	branches    map[string]*tokenizers.Branch // of modalities that have one
 	heads       map[string]*encoder.Head
 	trunks      map[string]*encoder.Trunk // by modality
 	rounded     map[string]bool           // weights that are int8
@@ -54,17 +55,15 @@ func build(cfg Config, processors map[string]modalities.Processor, dev tensor.De
 	m := &Model{
 		Config: cfg, Device: dev, Bank: bank,
 		names: cfg.names(), processors: processors,
-		stems: map[string]*tokenizers.Stem{}, heads: map[string]*encoder.Head{}, trunks: map[string]*encoder.Trunk{},
+		stems: map[string]*tokenizers.Stem{}, branches: map[string]*tokenizers.Branch{}, heads: map[string]*encoder.Head{}, trunks: map[string]*encoder.Trunk{},
 		rounded: map[string]bool{},
 	}
 	for _, name := range m.names {
-		of, t := cfg.Modalities[name], cfg.trunk(name)
-		o := tokenizers.StemOptions{Width: t.Width, Classes: of.Classes(), Conv: of.Stem == "conv", Act: t.Act()}
-		if of.StemNorm {
-			n := t.NormOf()
-			o.Norm = &n
+		layout := processors[name].Layout()
+		m.stems[name] = tokenizers.NewStem(m.Bank, name, layout, cfg.stem(name))
+		if cfg.Modalities[name].Branch != nil {
+			m.branches[name] = tokenizers.NewBranch(m.Bank, name, layout, cfg.branch(name))
 		}
-		m.stems[name] = tokenizers.NewStem(m.Bank, name, processors[name].Layout(), o)
 	}
 	m.Weights = sharing.NewWeights(cfg.Sharing, m.Bank, "trunk", cfg.Trunk.Layers, cfg.together())
 	shared := encoder.NewTrunk(cfg.Trunk, m.Weights)
@@ -144,8 +143,12 @@ func (m *Model) ClampTemperatures() {
 // alone: faster, a quarter of the memory, and a little off.
 func (m *Model) Int8() {
 	m.Fingerprint() // of the weights as they were
+	for _, t := range m.trunks {
+		t.Weights().Int8()
+	}
 	for _, e := range m.Inspect().Map {
-		if p := e.Tensor + "/weight"; e.Role.Product() && !m.rounded[p] {
+		p := e.Tensor + "/weight"
+		if e.Role.Product() && !m.rounded[p] && !m.trunks[e.Modality].Weights().Folded(e.Layer, e.Modality, e.Role) {
 			m.Bank.Set(m.Bank.Param(p), m.Device.Int8(m.Bank.Param(p).Value))
 			m.rounded[p] = true
 		}
@@ -214,6 +217,7 @@ func (m *Model) through(tape *autograd.Tape, t *encoder.Trunk, inputs []Input, o
 	var spans []tensor.Span
 	var rows []*autograd.Var
 	var pools []string
+	var late []encoder.Late
 	start := 0
 	for _, in := range inputs {
 		if m.trunks[in.Modality] != t {
@@ -223,6 +227,7 @@ func (m *Model) through(tape *autograd.Tape, t *encoder.Trunk, inputs []Input, o
 		x := stem.Forward(tape, in.Tokens)
 		runs = append(runs, sharing.Run{Modality: in.Modality, Rows: x.Rows()})
 		rows = append(rows, x)
+		late = append(late, m.late(tape, in, start)...)
 		for _, s := range in.Tokens {
 			n := stem.Length(s)
 			spans = append(spans, tensor.Span{Start: start, Len: n, Causal: m.Config.Modalities[in.Modality].Causal})
@@ -230,7 +235,7 @@ func (m *Model) through(tape *autograd.Tape, t *encoder.Trunk, inputs []Input, o
 			start += n
 		}
 	}
-	x, spans := t.ForwardPooled(tape, pack(tape, rows), runs, spans, pools)
+	x, spans := t.ForwardPooled(tape, pack(tape, rows), runs, spans, pools, late...)
 	for i, in := range inputs {
 		if m.trunks[in.Modality] != t {
 			continue
@@ -239,6 +244,30 @@ func (m *Model) through(tape *autograd.Tape, t *encoder.Trunk, inputs []Input, o
 		out[i] = m.heads[in.Modality].Forward(tape, x, spans[:n])
 		spans = spans[n:]
 	}
+}
+
+// late returns what a modality's branch adds to the rows of its samples, which
+// begin at row start.
+func (m *Model) late(tape *autograd.Tape, in Input, start int) []encoder.Late {
+	b := m.branches[in.Modality]
+	if b == nil {
+		return nil
+	}
+	of := m.Config.Modalities[in.Modality]
+	classes := of.Classes()
+	var rows []int
+	for _, s := range in.Tokens {
+		start += classes
+		for range s.Len() {
+			rows = append(rows, start)
+			start++
+		}
+	}
+	var late []encoder.Late
+	for i, x := range b.Forward(tape, in.Tokens) {
+		late = append(late, encoder.Late{Layer: of.Branch.Layers[i], X: x, Rows: rows})
+	}
+	return late
 }
 
 // pack puts matrices of one width below each other.

@@ -18,12 +18,14 @@ import (
 	"github.com/onetrunk/onetrunk/tokenizers"
 )
 
-// signal and word are modalities of tests: patches of 3 values, and ids.
+// signal, word and picture are modalities of tests: patches of 3 values, ids, and
+// patches [2, 4, 4] of pictures.
 type fake struct{ name string }
 
 func init() {
 	modalities.Register(fake{"signal"})
 	modalities.Register(fake{"word"})
+	modalities.Register(fake{"picture"})
 }
 
 func (f fake) Name() string                                               { return f.name }
@@ -39,7 +41,10 @@ func (f fake) Tokenize(v modalities.Value) (tokenizers.Tokens, error) {
 }
 func (f fake) Config() json.RawMessage { return json.RawMessage("{}") }
 func (f fake) Layout() tokenizers.Layout {
-	if f.name == "word" {
+	switch f.name {
+	case "picture":
+		return tokenizers.Layout{Patch: 32, Planes: 2, Grid: [2]int{2, 2}, Stretch: true}
+	case "word":
 		return tokenizers.Layout{Vocab: 20, Grid: [2]int{1, 6}}
 	}
 	return tokenizers.Layout{Patch: 3, Grid: [2]int{2, 4}}
@@ -324,7 +329,8 @@ func TestTrunkOfItsOwn(t *testing.T) {
 }
 
 func TestInspect(t *testing.T) {
-	r := tiny(t, 1).Inspect()
+	m, dir := tiny(t, 1), t.TempDir()
+	r := m.Inspect()
 	const d, f, e = 8, 16, 6
 	norm, attn, ffn := 2*d, 4*d*d+4*d, 2*d*f+f+d
 	trunk := 2 * (4*norm + attn + 2*ffn) // 2 unique layers, norms and FFN private to 2 modalities
@@ -339,8 +345,14 @@ func TestInspect(t *testing.T) {
 	if got, want := r.Parameters.Applied["signal"], 4*(2*norm+attn+ffn)+signal; got != want {
 		t.Errorf("%d applied parameters of a signal, want %d", got, want)
 	}
-	if r.Bytes != int64(4*r.Parameters.Unique) || len(r.Map) != 4*6*2 || r.Tokens["signal"] != 9 {
-		t.Errorf("bytes %d, %d entries, %d tokens", r.Bytes, len(r.Map), r.Tokens["signal"])
+	if len(r.Map) != 4*6*2 || r.Tokens["signal"] != 9 {
+		t.Errorf("%d entries, %d tokens", len(r.Map), r.Tokens["signal"])
+	}
+	if err := m.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(filepath.Join(dir, weightsFile)); err != nil || r.Bytes != info.Size() || r.Bytes < int64(4*r.Parameters.Unique) {
+		t.Errorf("%d bytes in a checkpoint, the file has %v", r.Bytes, info.Size())
 	}
 	block := func(q int) int { return 9*3*d*d + q*(d*d+2*d*f) + 2*q*9*d }
 	want := int64(2 * (3*block(9) + block(1) + 8*3*d + d*e)) // the class token alone is asked for

@@ -61,23 +61,15 @@ func Marked(run, as string) (string, error) {
 }
 
 // Open opens the model of a run folder, at its best checkpoint or else its
-// latest, or of one checkpoint's folder.
+// latest, or of one checkpoint's folder. Its weights are not to be changed: what
+// is made of them is made once.
 func Open(dir string) (*Model, error) { return OpenOn(dir, tensor.CPU(0)) }
 
 // OpenOn is Open on a given device.
 func OpenOn(dir string, dev tensor.Device) (*Model, error) {
-	run, weights := dir, filepath.Join(dir, weightsFile)
-	if _, err := os.Stat(weights); err == nil {
-		run = filepath.Dir(filepath.Dir(filepath.Clean(dir)))
-	} else {
-		step, err := Marked(dir, "best")
-		if err != nil {
-			step, err = Marked(dir, "latest")
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: not a run folder with a checkpoint (expected %s and %s/latest)", dir, configFile, checkpointsDir)
-		}
-		weights = filepath.Join(step, weightsFile)
+	run, weights, err := find(dir)
+	if err != nil {
+		return nil, err
 	}
 	cfg, err := ReadConfig(ConfigOf(filepath.Dir(weights)))
 	if err != nil {
@@ -93,7 +85,43 @@ func OpenOn(dir string, dev tensor.Device) (*Model, error) {
 		}
 	}
 	m := NewEmpty(cfg, processors, dev)
-	return m, m.open(weights)
+	if err := m.open(weights); err != nil {
+		return nil, err
+	}
+	for _, t := range m.trunks {
+		t.Weights().Fold()
+	}
+	return m, nil
+}
+
+// find returns the run folder that dir is or is in, and the weights that Open
+// reads.
+func find(dir string) (run, weights string, err error) {
+	weights = filepath.Join(dir, weightsFile)
+	if _, err := os.Stat(weights); err == nil {
+		return filepath.Dir(filepath.Dir(filepath.Clean(dir))), weights, nil
+	}
+	step, err := Marked(dir, "best")
+	if err != nil {
+		step, err = Marked(dir, "latest")
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("%s: not a run folder with a checkpoint (expected %s and %s/latest)", dir, configFile, checkpointsDir)
+	}
+	return dir, filepath.Join(step, weightsFile), nil
+}
+
+// DiskBytes returns the size of the file of weights that Open reads of a folder.
+func DiskBytes(dir string) (int64, error) {
+	_, weights, err := find(dir)
+	if err != nil {
+		return 0, err
+	}
+	info, err := os.Stat(weights)
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
 }
 
 // ConfigOf returns the path of the config of a checkpoint's folder: its own where
@@ -140,16 +168,37 @@ func (m *Model) WriteConfig(dir string) error {
 func (m *Model) Save(dir string) error {
 	tensors := Tensors(m.Bank)
 	m.fingerprint = fingerprint(tensors)
-	return checkpoint.Write(filepath.Join(dir, weightsFile), tensors, map[string]string{
-		"format": "onetrunk", "fingerprint": m.fingerprint,
-	})
+	return checkpoint.Write(filepath.Join(dir, weightsFile), tensors, meta(m.fingerprint))
+}
+
+// meta is the metadata of a file of weights.
+func meta(fingerprint string) map[string]string {
+	return map[string]string{"format": "onetrunk", "fingerprint": fingerprint}
+}
+
+// Size returns the size in bytes of the file that Save would write. Tensors with
+// many zeros, masks and what they mask, are smaller there than in memory.
+func (m *Model) Size() int64 {
+	var ts []checkpoint.Tensor
+	for _, p := range m.Bank.Params() {
+		t := checkpoint.Tensor{Name: p.Name, Shape: p.Shape(), Sparse: p.Sparse}
+		if p.Sparse {
+			t.Data = m.Bank.Read(p)
+		}
+		ts = append(ts, t)
+	}
+	size, err := checkpoint.Size(ts, meta(fingerprint(nil)))
+	if err != nil {
+		panic(err) // names and shapes are the bank's own
+	}
+	return size
 }
 
 // Tensors returns all of a bank's values as they are written down.
 func Tensors(b *sharing.Bank) []checkpoint.Tensor {
 	var ts []checkpoint.Tensor
 	for _, p := range b.Params() {
-		ts = append(ts, checkpoint.Tensor{Name: p.Name, Shape: p.Shape(), Data: b.Read(p)})
+		ts = append(ts, checkpoint.Tensor{Name: p.Name, Shape: p.Shape(), Data: b.Read(p), Sparse: p.Sparse})
 	}
 	return ts
 }

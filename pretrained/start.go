@@ -84,6 +84,9 @@ func (p *part) own(c *model.Config) error {
 // share makes the tower the trunk of all modalities that have none of their
 // own.
 func (p *part) share(c *model.Config) error {
+	if c.Sharing.Router != nil {
+		return fmt.Errorf("sharing.router: experts cannot begin as a tower's layers, which have one feed-forward network")
+	}
 	embed := c.Trunk.Embed
 	c.Trunk = p.tower.trunk
 	c.Trunk.Embed = embed

@@ -120,11 +120,13 @@ func (b *Bank) Set(p *autograd.Param, x *tensor.Tensor) {
 }
 
 // Elements returns the number of trained values in all tensors, each counted
-// once.
+// once. Fixed ones are none.
 func (b *Bank) Elements() int {
 	n := 0
 	for _, p := range b.params {
-		n += p.Value.Len()
+		if !p.Fixed {
+			n += p.Value.Len()
+		}
 	}
 	return n
 }
@@ -145,10 +147,11 @@ func (b *Bank) Part(name string, rows int) autograd.Part {
 }
 
 // Freeze stops (or starts again) the training of the parameters that match.
-// A frozen parameter has no gradient; gradients pass through it.
+// A frozen parameter has no gradient; gradients pass through it. Fixed ones are
+// never trained.
 func (b *Bank) Freeze(match func(name string) bool, frozen bool) {
 	for _, p := range b.params {
-		if match(p.Name) && frozen == p.Trained() {
+		if match(p.Name) && frozen == p.Trained() && !p.Fixed {
 			p.Clear(b.dev)
 			p.Train(!frozen)
 		}

@@ -36,15 +36,15 @@ func (r Role) group() string {
 	switch r {
 	case Qkv, Out:
 		return "attn"
-	case Up, Down:
+	case Up, Down, Gate, Residual:
 		return "ffn"
 	default:
 		return string(r)
 	}
 }
 
-// Product reports whether the role is a matrix that rows are multiplied with.
-func (r Role) Product() bool { return r != Norm1 && r != Norm2 }
+// Product reports whether the role is one of Products.
+func (r Role) Product() bool { return slices.Contains(Products, r) }
 
 // attention reports whether the role belongs to the attention half of the
 // block, its norm included.
@@ -157,7 +157,7 @@ func (c *Config) Validate(layers int, modalities []string) error {
 		{c.Mix != nil, c.Mix.validate},
 		{c.Delta != nil, c.Delta.validate},
 		{c.Mask != nil, c.Mask.validate},
-		{c.Router != nil, c.Router.validate},
+		{c.Router != nil, func(c *Config) error { return c.Router.validate(c, layers, modalities) }},
 		{c.Pull != nil, c.Pull.validate},
 		{c.Balance != nil, c.Balance.validate},
 		{c.Adapt != nil, c.Adapt.validate},

@@ -136,7 +136,7 @@ func (w *Weights) declareDelta(r Role, out, in int) {
 				b.Matrix(n+"/a", in, d.Rank, 1/math.Sqrt(float64(in)))
 				b.Matrix(n+"/b", out, d.Rank, 0)
 			case d.Kind == "taps" && !b.Has(n+"/delta"):
-				b.Matrix(n+"/delta", out, in, 0)
+				b.Matrix(n+"/delta", out, in, 0).Sparse = true
 				b.Vector(n+"/score", 1, 0.15)
 			case d.Kind == "apg" && !b.Has(n+"/s/weight"):
 				w.declareAPG(n, r, out, in)

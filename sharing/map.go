@@ -16,12 +16,13 @@ type Map struct {
 	Modalities []string
 
 	physical map[Role][]int               // by layer
+	router   *Router                      // nil for none
 	groups   map[Role][]map[string]string // by physical layer: each modality's group
 }
 
 // NewMap builds the map of a valid config for the trunk of that name.
 func NewMap(c Config, trunk string, layers int, modalities []string) *Map {
-	m := &Map{Trunk: trunk, Layers: layers, Modalities: modalities, physical: map[Role][]int{}, groups: map[Role][]map[string]string{}}
+	m := &Map{Trunk: trunk, Layers: layers, Modalities: modalities, router: c.Router, physical: map[Role][]int{}, groups: map[Role][]map[string]string{}}
 	own := physicalLayers(Layers{Scheme: "none"}, layers)
 	shared := physicalLayers(c.Layers, layers)
 	for _, r := range Roles {
@@ -103,7 +104,8 @@ func physicalLayers(l Layers, n int) []int {
 
 // Tensor returns the name of the physical tensor that serves a place:
 // trunk/3/attn/qkv, trunk/3/ffn@audio/up where it is private, or
-// trunk/3/ffn@audio+text/up where a group shares it.
+// trunk/3/ffn@audio+text/up where a group shares it. The networks of a routed
+// layer are no such tensors: see Experts.
 func (m *Map) Tensor(layer int, modality string, r Role) string {
 	at := m.physical[r][layer]
 	return m.name(at, m.groups[r][at][modality], r)
@@ -118,12 +120,17 @@ func (m *Map) name(layer int, group string, r Role) string {
 	return name
 }
 
-// Entry is one place of the map and the tensor that serves it.
+// Entry is one place of the map and the tensor that serves it. A routed layer has
+// several for Up and for Down, one for each expert that the modality sees.
 type Entry struct {
 	Layer    int    `json:"layer"`
 	Modality string `json:"modality"`
 	Role     Role   `json:"role"`
 	Tensor   string `json:"tensor"`
+	// Expert is the name of an expert, and Share the part that run for a token of
+	// those that it is one of.
+	Expert string  `json:"expert,omitempty"`
+	Share  float64 `json:"share,omitempty"`
 }
 
 // Entries lists the whole map: by layer, then role, then modality.
@@ -131,8 +138,16 @@ func (m *Map) Entries() []Entry {
 	var es []Entry
 	for l := range m.Layers {
 		for _, r := range Roles {
+			if (r == Up || r == Down) && m.Routed(l) {
+				continue
+			}
 			for _, mod := range m.Modalities {
-				es = append(es, Entry{l, mod, r, m.Tensor(l, mod, r)})
+				es = append(es, Entry{Layer: l, Modality: mod, Role: r, Tensor: m.Tensor(l, mod, r)})
+			}
+		}
+		if m.Routed(l) {
+			for _, mod := range m.Modalities {
+				es = append(es, m.routedEntries(l, mod)...)
 			}
 		}
 	}
@@ -140,11 +155,11 @@ func (m *Map) Entries() []Entry {
 }
 
 // Tensors lists the physical tensors of a role, each once, in the order of
-// their first use.
+// their first use, but for experts.
 func (m *Map) Tensors(r Role) []string {
 	var names []string
 	for _, e := range m.Entries() {
-		if e.Role == r && !slices.Contains(names, e.Tensor) {
+		if e.Role == r && e.Expert == "" && !slices.Contains(names, e.Tensor) {
 			names = append(names, e.Tensor)
 		}
 	}

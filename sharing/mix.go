@@ -27,6 +27,46 @@ type Mix struct {
 	Roles []Role `json:"roles,omitempty"`
 	// Bank is the number of tensors of kind bank.
 	Bank int `json:"bank,omitempty"`
+	// Search says how the logits of kind partitions are found.
+	Search *Search `json:"search,omitempty"`
+}
+
+// Search is how a run of mix partitions finds a map. The weights are trained on
+// one half of the data; after a warm-up, each of their steps is followed by one
+// of the logits on the other half.
+type Search struct {
+	// Budget is the number of parameters that attention and feed-forward
+	// networks may take, in expectation; Weight is what each Budget above it adds
+	// to the logits' loss.
+	Budget int     `json:"budget"`
+	Weight float64 `json:"weight"`
+	// Warmup is the share of the steps before the logits move.
+	Warmup float64 `json:"warmup"`
+	// Tau is the temperature of the Gumbel-softmax at the first and the last
+	// step, between which it falls by a constant factor.
+	Tau [2]float64 `json:"tau"`
+	// Rate is the logits' learning rate.
+	Rate float64 `json:"rate"`
+}
+
+func (s *Search) validate() error {
+	for _, v := range []struct {
+		key   string
+		value float64
+		ok    bool
+	}{
+		{"budget", float64(s.Budget), s.Budget > 0},
+		{"weight", s.Weight, s.Weight >= 0},
+		{"warmup", s.Warmup, s.Warmup >= 0 && s.Warmup < 1},
+		{"tau", s.Tau[0], s.Tau[0] > 0 && s.Tau[0] <= 1000},
+		{"tau", s.Tau[1], s.Tau[1] > 0 && s.Tau[1] <= 1000},
+		{"rate", s.Rate, s.Rate > 0},
+	} {
+		if !v.ok {
+			return fmt.Errorf("sharing.mix.search.%s: %g is out of its range", v.key, v.value)
+		}
+	}
+	return nil
 }
 
 // covers reports whether a role is mixed.
@@ -43,6 +83,14 @@ func (m *Mix) validate(c *Config) error {
 	}
 	if err := validProducts("sharing.mix.roles", m.Roles); err != nil {
 		return err
+	}
+	if (m.Kind == "partitions") != (m.Search != nil) {
+		return fmt.Errorf("sharing.mix.search: belongs to kind partitions, which needs it; the kind is %q", m.Kind)
+	}
+	if m.Search != nil {
+		if err := m.Search.validate(); err != nil {
+			return err
+		}
 	}
 	if m.Kind == "partitions" && len(m.Roles) > 0 {
 		return fmt.Errorf("sharing.mix.roles: kind partitions is about all products")

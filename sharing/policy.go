@@ -26,6 +26,9 @@ type Policy struct {
 // SetPolicy gives a search its temperature and noise for the passes to come.
 func (w *Weights) SetPolicy(p Policy) { w.policy = &p }
 
+// Policy returns what SetPolicy set.
+func (w *Weights) Policy() Policy { return *w.policy }
+
 // Partitions lists the ways to split names into groups, all together first and
 // all apart last; groups and their members stand in the order of names.
 func Partitions(names []string) [][][]string {

@@ -230,3 +230,69 @@ func (d *cpu) SumAbs(t *Tensor) float64 {
 		return s
 	})
 }
+
+func (d *cpu) Greatest(masks, scores, within []*Tensor, n int) {
+	if len(masks) != len(scores) || within != nil && len(within) != len(scores) {
+		panic(fmt.Sprintf("tensor: Greatest: %d masks and %d withins of %d scores", len(masks), len(within), len(scores)))
+	}
+	// each calls f with every element that may be chosen and its magnitude, whose
+	// bits are in the order of the values. One that is no number is the least.
+	each := func(f func(k, i int, bits uint32)) {
+		for k, s := range scores {
+			same("Greatest", masks[k], s)
+			var in []float32
+			if within != nil {
+				same("Greatest", s, within[k])
+				in = data(within[k])
+			}
+			for i, v := range data(s) {
+				switch bits := math.Float32bits(v) &^ (1 << 31); {
+				case in != nil && in[i] == 0:
+				case v != v:
+					f(k, i, 0)
+				default:
+					f(k, i, bits)
+				}
+			}
+		}
+	}
+	// The n-th magnitude, by counting the upper and then the lower halves.
+	count, total := make([]int, 1<<16), 0
+	each(func(_, _ int, bits uint32) { count[bits>>16]++; total++ })
+	n = min(n, total)
+	left := n // to be found at or below the part that is looked at
+	find := func() uint32 {
+		at := len(count) - 1
+		for ; at > 0 && left > count[at]; at-- {
+			left -= count[at]
+		}
+		return uint32(at)
+	}
+	upper := find()
+	clear(count)
+	each(func(_, _ int, bits uint32) {
+		if bits>>16 == upper {
+			count[bits&0xffff]++
+		}
+	})
+	bound := upper<<16 | find()
+	chosen := make([][]float32, len(masks))
+	for k, m := range masks {
+		chosen[k] = make([]float32, m.Len())
+	}
+	each(func(k, i int, bits uint32) {
+		switch {
+		case n == 0 || bits < bound:
+			return
+		case bits == bound:
+			if left == 0 {
+				return
+			}
+			left--
+		}
+		chosen[k][i] = 1
+	})
+	for k, m := range masks {
+		copy(written(m), chosen[k])
+	}
+}

@@ -51,6 +51,11 @@ type Device interface {
 	AddSign(y *Tensor, alpha float32, x *Tensor)
 	// Keep puts back old where mask is 0, same shapes.
 	Keep(t, old, mask *Tensor)
+	// Greatest makes masks 1 at the n elements of scores that are greatest by
+	// magnitude, over all the tensors together, and 0 elsewhere; of equal ones
+	// the first. Elements where within is 0 are not chosen, nor more than there
+	// are; a nil within has all. Masks may be those of within.
+	Greatest(masks, scores, within []*Tensor, n int)
 
 	// Linear is y = in(x) w' + b + residual for x.X [T, I], w [O, I], b [1, O]
 	// or nil, residual [T, O] or nil, y [T, O].
@@ -76,11 +81,27 @@ type Device interface {
 	// dx = or, with acc, += y (dy - y.dy).
 	Softmax(y, x *Tensor)
 	SoftmaxGrad(dx, dy, y *Tensor, acc bool)
+	// TopK writes, to the host, the columns of the k greatest elements of each row
+	// of x [T, E] and their values, the greatest first and of equals the first
+	// column: T k of each.
+	TopK(columns []int32, values []float32, x *Tensor, k int)
+	// GateLoss is what the logits [T, E] of gates cost: loss [1, 1], and its
+	// gradient dlogits [T, E] =. noisy is the logits by which each row's g.K
+	// columns were chosen (T K, the best first).
+	GateLoss(loss, dlogits, logits, noisy *Tensor, chosen []int32, g GateLoss)
 	// SpanMul is y = x with each run of rows times a matrix of its own: run i is
 	// the next lens[i] rows of x [T, R], its matrix is row i of s [N, R R].
 	// SpanMulGrad is its gradient, dx = and ds =.
 	SpanMul(y, x, s *Tensor, lens []int)
 	SpanMulGrad(dx, ds, dy, x, s *Tensor, lens []int)
+	// GRU is one step of gated recurrent units, from states prev to y [N, D]:
+	//   r = sigmoid(x_r + p_r), z = sigmoid(x_z + p_z), n = tanh(x_n + r p_n)
+	//   y = (1 - z) n + z prev
+	// with x [N, 3D] what the inputs and p [N, 3D] what the states say to r, z
+	// and n, side by side. gates [N, 3D] receives r, z and n.
+	GRU(y, gates, x, p, prev *Tensor)
+	// GRUGrad is its gradient: dx [N, 3D] =, dp [N, 3D] =, dprev [N, D] =.
+	GRUGrad(dx, dp, dprev, dy, gates, p, prev *Tensor)
 
 	// Norm normalises each row of x [T, D] into y [T, D] with gamma [1, D]
 	// and, for LayerNorm, beta [1, D]; stats [T, 2] receives mean and 1/std.
@@ -124,6 +145,33 @@ type Device interface {
 	// AdamW changes parameter p with gradient g and moments m and v, all of
 	// one shape.
 	AdamW(p, g, m, v *Tensor, s AdamWStep)
+}
+
+// GateLoss weighs what a gate costs, of the softmax p of logits without noise.
+// The first three are of the rows of a gate, the mean over the gates; Local and
+// Global are of the rows of a modality, the mean over the modalities; Z is of all
+// rows.
+type GateLoss struct {
+	// Switch is of E sum_e f_e mean(p_e), f_e the share of the choices that are e
+	// (Lepikhin et al. 2021, Fedus et al. 2022).
+	Switch float64
+	// Importance is of the squared coefficient of variation of mean(p_e), and Load
+	// of that of the mean probability that e would be chosen with other noise of
+	// standard deviation Sigma (Riquelme et al. 2021, appendix A.2).
+	Importance, Load, Sigma float64
+	// Local is of the mean entropy of p, Global of what the entropy of mean(p)
+	// has less than Least, in nats (Mustafa et al. 2022).
+	Local, Global float64
+	// Z is of the mean square of the logarithm of the softmax's denominator (Zoph
+	// et al. 2022).
+	Z float64
+
+	// K is the number of columns that are chosen for a row.
+	K int
+	// Gates and Modalities are the lengths of runs of rows, each covers all rows;
+	// Least is by run of a modality.
+	Gates, Modalities []int
+	Least             []float64
 }
 
 // Act is an activation function.

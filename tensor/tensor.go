@@ -39,6 +39,15 @@ func (t *Tensor) Slice(lo, hi int) *Tensor {
 	return &Tensor{Rows: hi - lo, Cols: t.Cols, Mem: t.Mem, Off: t.Off + lo*t.Cols}
 }
 
+// Reshape returns a view of the same elements as another matrix. It panics when
+// their number differs.
+func (t *Tensor) Reshape(rows, cols int) *Tensor {
+	if rows*cols != t.Len() {
+		panic(fmt.Sprintf("tensor: %v as [%d, %d]", t, rows, cols))
+	}
+	return &Tensor{Rows: rows, Cols: cols, Mem: t.Mem, Off: t.Off}
+}
+
 // String gives the shape: "[3, 4]".
 func (t *Tensor) String() string {
 	if t == nil {

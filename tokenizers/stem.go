@@ -11,12 +11,14 @@ import (
 
 // Stem is the half of a tokenizer that has weights. It makes the first rows
 // of the trunk: patches through a linear map (a convolution whose stride is
-// its size) or ids through a table, plus learned positions, behind a class
-// tokens where the model wants some.
+// its size), a convolution or a recurrence, or ids through a table; plus learned
+// positions, behind class tokens where the model wants some.
 //
 // Its tensors are tokenizers/M/patch/weight [D, P] and bias [D], or
-// tokenizers/M/subword [V, D]; tokenizers/M/conv/J/weight [D, D] for J = 0, 1
-// and 2 and tokenizers/M/conv/1/bias [D] where rows are convolved;
+// tokenizers/M/subword [V, D], or [V, E] and tokenizers/M/factor/weight [D, E];
+// tokenizers/M/conv/J/weight [D, D] for J = 0, 1 and 2 and
+// tokenizers/M/conv/1/bias [D] of kind conv; tokenizers/M/gru of kind gru and
+// tokenizers/M/stage/J of kind residual, see there;
 // tokenizers/M/positions [rows, D], with first rows for the class tokens;
 // tokenizers/M/class [C, D]; tokenizers/M/norm where the rows are normalised.
 type Stem struct {
@@ -24,9 +26,10 @@ type Stem struct {
 	layout    Layout
 	bank      *sharing.Bank
 	name      string
-	positions *autograd.Param
+	positions *autograd.Param // nil without positions
 	class     *autograd.Param // nil without class tokens
 	table     *autograd.Param // nil for patches
+	stages    []stage         // of kind residual
 }
 
 // StemOptions says what rows a stem makes.
@@ -35,25 +38,62 @@ type StemOptions struct {
 	Width int
 	// Classes is the number of class tokens, C.
 	Classes int
-	// Conv convolves the rows, with an activation Act before and after: row i
-	// of the result sees rows 2i-1, 2i and 2i+1, and zeros beyond the ends
-	// (Radford et al. 2022, section 2.2).
-	Conv bool
-	Act  tensor.Act
+	// Kind is one of
+	//   patch     a linear map of each patch, or a table of ids
+	//   conv      the same, and a convolution of the rows with an activation
+	//             before and after: row i sees rows 2i-1, 2i and 2i+1, and zeros
+	//             beyond the ends (Radford et al. 2022, section 2.2)
+	//   residual  convolutions of a picture's pixels down to the grid of its
+	//             patches (MS-CLIP, You et al. 2022), see residual.go
+	//   gru       gated recurrent units that read the patches of a sequence
+	//             forward (Cho et al. 2014), see gru.go
+	Kind string
+	// Factor, if not 0, is E: a table of ids has rows of E values, which a matrix
+	// leads to D (Lan et al. 2020, ALBERT's factorised embeddings).
+	Factor int
+	// Act is the activation of convolutions.
+	Act tensor.Act
 	// Norm, if not nil, normalises the rows.
 	Norm *tensor.Norm
 }
 
-// NewStem puts a modality's tensors into the bank.
+// Validate says whether a stem of these options can read what a modality makes;
+// errors begin with the key that is at fault.
+func (o StemOptions) Validate(l Layout) error {
+	sequence := l.Patch > 0 && l.Grid[0] == 1
+	switch {
+	case o.Kind == "residual":
+		if err := l.pictures(); err != nil {
+			return fmt.Errorf("stem: \"residual\" %w", err)
+		}
+	case (o.Kind == "conv" || o.Kind == "gru") && !sequence:
+		return fmt.Errorf("stem: %q is for patches in one row, a sequence; these are %s", o.Kind, l)
+	case o.Factor < 0:
+		return fmt.Errorf("factor: expected at least 0, found %d", o.Factor)
+	case o.Factor > 0 && l.Vocab == 0:
+		return fmt.Errorf("factor: is for a table of ids; these are %s", l)
+	}
+	return nil
+}
+
+// NewStem puts a modality's tensors into the bank. The options are valid.
 func NewStem(bank *sharing.Bank, modality string, l Layout, o StemOptions) *Stem {
 	s := &Stem{o: o, layout: l, bank: bank, name: "tokenizers/" + modality}
-	if l.Patch > 0 {
+	switch {
+	case o.Kind == "residual":
+		s.stages = declareResidual(bank, s.name, l, o)
+	case o.Kind == "gru":
+		s.declareGRU()
+	case l.Patch > 0:
 		bank.Matrix(s.name+"/patch/weight", o.Width, l.Patch, 1/math.Sqrt(float64(l.Patch)))
 		bank.Vector(s.name+"/patch/bias", o.Width, 0)
-	} else {
+	case o.Factor > 0:
+		s.table = bank.Matrix(s.name+"/subword", l.Vocab, o.Factor, 0.02)
+		bank.Matrix(s.name+"/factor/weight", o.Width, o.Factor, 1/math.Sqrt(float64(o.Factor)))
+	default:
 		s.table = bank.Matrix(s.name+"/subword", l.Vocab, o.Width, 0.02)
 	}
-	if o.Conv {
+	if o.Kind == "conv" {
 		for j := range 3 {
 			bank.Matrix(s.conv(j)+"/weight", o.Width, o.Width, 1/math.Sqrt(3*float64(o.Width)))
 		}
@@ -62,7 +102,9 @@ func NewStem(bank *sharing.Bank, modality string, l Layout, o StemOptions) *Stem
 	if o.Classes > 0 {
 		s.class = bank.Matrix(s.name+"/class", o.Classes, o.Width, 0.02)
 	}
-	s.positions = bank.Matrix(s.name+"/positions", s.Length(Tokens{Grid: l.Grid}), o.Width, 0.02)
+	if o.Kind != "gru" { // whose states tell what was before
+		s.positions = bank.Matrix(s.name+"/positions", s.Length(Tokens{Grid: l.Grid}), o.Width, 0.02)
+	}
 	if o.Norm != nil {
 		bank.Norm(s.name+"/norm", o.Width, o.Norm.RMS)
 	}
@@ -81,10 +123,27 @@ func (s *Stem) conv(j int) string { return fmt.Sprintf("%s/conv/%d", s.name, j) 
 // Length returns the number of rows that a sample takes.
 func (s *Stem) Length(tokens Tokens) int {
 	n := tokens.Len()
-	if s.o.Conv {
+	if s.o.Kind == "conv" {
 		n = (n + 1) / 2
 	}
 	return n + s.o.Classes
+}
+
+// Products returns the number of multiplications of matrix products for a
+// sample.
+func (s *Stem) Products(tokens Tokens) int64 {
+	n, d := int64(tokens.Len()), int64(s.o.Width)
+	switch {
+	case s.o.Kind == "residual":
+		return products(s.stages, s.layout.side(), tokens.Grid)
+	case s.o.Kind == "gru":
+		return n * 3 * d * (int64(s.layout.Patch) + d)
+	case s.o.Kind == "conv":
+		return n*int64(s.layout.Patch)*d + 3*int64(s.Length(tokens))*d*d
+	case s.o.Factor > 0:
+		return n * int64(s.o.Factor) * d
+	}
+	return n * int64(s.layout.Patch) * d
 }
 
 // Check says whether the stem can take a sample.
@@ -122,7 +181,7 @@ func (s *Stem) Forward(t *autograd.Tape, batch []Tokens) *autograd.Var {
 func (s *Stem) rows(t *autograd.Tape, batch []Tokens) *autograd.Var {
 	// Where tokens, class tokens and positions stand.
 	places, classes, positions := t.Sparse(), t.Sparse(), t.Sparse()
-	var patches [][]float32
+	direct := s.table != nil && s.o.Factor == 0 // ids have rows of the width
 	n := int32(0)
 	for _, tokens := range batch {
 		for c := range s.o.Classes {
@@ -130,8 +189,8 @@ func (s *Stem) rows(t *autograd.Tape, batch []Tokens) *autograd.Var {
 			classes.Append(int32(c))
 			positions.Append(int32(c))
 		}
-		for i := range tokens.Len() {
-			if s.table != nil {
+		for i := range s.Length(tokens) - s.o.Classes {
+			if direct {
 				places.Append(tokens.IDs[i])
 			} else {
 				places.Append(n)
@@ -139,10 +198,7 @@ func (s *Stem) rows(t *autograd.Tape, batch []Tokens) *autograd.Var {
 			classes.Append()
 			n++
 		}
-		if s.table == nil {
-			patches = append(patches, tokens.Patches)
-		}
-		if s.o.Conv {
+		if s.o.Kind == "conv" {
 			for i := range s.Length(tokens) {
 				positions.Append(int32(i))
 			}
@@ -150,29 +206,63 @@ func (s *Stem) rows(t *autograd.Tape, batch []Tokens) *autograd.Var {
 			s.place(positions, tokens.Grid)
 		}
 	}
-	pos := autograd.Term{S: positions, X: s.positions.Var()}
-	if s.table != nil {
-		terms := []autograd.Term{{S: places, X: s.table.Var()}, pos}
-		if s.class != nil {
-			terms = append(terms, autograd.Term{S: classes, X: s.class.Var()})
+	var extra []autograd.Term
+	if s.positions != nil {
+		extra = append(extra, autograd.Term{S: positions, X: s.positions.Var()})
+	}
+	if s.class != nil {
+		extra = append(extra, autograd.Term{S: classes, X: s.class.Var()})
+	}
+	var x *autograd.Var
+	switch {
+	case direct:
+		x = s.table.Var()
+	case s.o.Kind == "residual":
+		x = s.residual(t, batch)
+	case s.o.Kind == "gru":
+		x = s.recurrent(t, batch)
+	case s.o.Kind == "conv":
+		in, parts := s.linear(t, batch)
+		x = t.Act(s.convolve(t, t.Linear(in, parts, autograd.LinearOptions{}), batch), s.o.Act)
+	case s.class == nil:
+		in, parts := s.linear(t, batch)
+		return t.Linear(in, parts, autograd.LinearOptions{Residual: t.Gather(extra...)})
+	default:
+		in, parts := s.linear(t, batch)
+		x = t.Linear(in, parts, autograd.LinearOptions{})
+	}
+	if len(extra) == 0 {
+		return x
+	}
+	return t.Gather(append([]autograd.Term{{S: places, X: x}}, extra...)...)
+}
+
+// patches puts the patches of a batch on the tape, [n, P].
+func (s *Stem) patches(t *autograd.Tape, batch []Tokens) *autograd.Var {
+	var patches [][]float32
+	n := 0
+	for _, tokens := range batch {
+		patches = append(patches, tokens.Patches)
+		n += tokens.Len()
+	}
+	return t.Input(n, s.layout.Patch, patches...)
+}
+
+// linear returns what the tokens of a batch are before a linear map leads to
+// the width, and that map.
+func (s *Stem) linear(t *autograd.Tape, batch []Tokens) (*autograd.Var, []autograd.Part) {
+	if s.table == nil {
+		x := s.patches(t, batch)
+		return x, []autograd.Part{s.bank.Part(s.name+"/patch", x.Rows())}
+	}
+	ids := t.Sparse()
+	for _, tokens := range batch {
+		for _, id := range tokens.IDs {
+			ids.Append(id)
 		}
-		return t.Gather(terms...)
 	}
-	x := t.Input(int(n), s.layout.Patch, patches...)
-	part := []autograd.Part{s.bank.Part(s.name+"/patch", int(n))}
-	if s.o.Conv {
-		x = t.Act(s.convolve(t, t.Linear(x, part, autograd.LinearOptions{}), batch), s.o.Act)
-		places.Reset()
-		for i := range x.Rows() {
-			places.Append(int32(i))
-		}
-		return t.Gather(autograd.Term{S: places, X: x}, pos)
-	}
-	if s.class == nil {
-		return t.Linear(x, part, autograd.LinearOptions{Residual: t.Gather(pos)})
-	}
-	x = t.Linear(x, part, autograd.LinearOptions{})
-	return t.Gather(autograd.Term{S: places, X: x}, autograd.Term{S: classes, X: s.class.Var()}, pos)
+	x := t.Gather(autograd.Term{S: ids, X: s.table.Var()})
+	return x, []autograd.Part{s.bank.Part(s.name+"/factor", x.Rows())}
 }
 
 // convolve returns the rows of a convolution of act(x), before its activation.

@@ -142,7 +142,7 @@ func TestStretchedPositionsAndGradient(t *testing.T) {
 // gradient.
 func TestConvolution(t *testing.T) {
 	b := sharing.NewBank(dev, 1)
-	s := NewStem(b, "audio", Layout{Patch: 2, Grid: [2]int{1, 6}}, StemOptions{Width: 3, Conv: true, Act: tensor.GELU})
+	s := NewStem(b, "audio", Layout{Patch: 2, Grid: [2]int{1, 6}}, StemOptions{Width: 3, Kind: "conv", Act: tensor.GELU})
 	rng := rand.New(rand.NewPCG(2, 1))
 	for _, p := range b.Params() {
 		x := b.Read(p)

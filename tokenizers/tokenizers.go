@@ -8,6 +8,10 @@
 //     up ids, and adds positions.
 //
 // A modality states by its Layout which of the two kinds of stem it needs.
+//
+// Stems other than the linear map are of some modalities alone: convolutions of
+// pictures, convolutions and recurrence of sequences. A Branch is a second stem
+// whose rows enter the trunk at later blocks.
 package tokenizers
 
 // Tokens is one sample of one modality before any weight has touched it:
@@ -32,6 +36,9 @@ func (t Tokens) Len() int { return t.Grid[0] * t.Grid[1] }
 type Layout struct {
 	// Patch is the number of values in a patch, P; 0 for ids.
 	Patch int
+	// Planes says that patches are square pieces [C, side, side] of a picture of
+	// C planes which they cover side by side; 0 where they are something else.
+	Planes int
 	// Vocab is the number of different ids; 0 for patches.
 	Vocab int
 	// Grid is the size of the table of learned positions.

@@ -258,7 +258,7 @@ func (r *run) pairNames() []string {
 	all := r.model.Modalities()
 	for i, a := range all {
 		for _, b := range all[i+1:] {
-			if r.given(a, b) > 0 {
+			if r.base(a, b) > 0 {
 				names = append(names, a+"+"+b)
 			}
 		}
@@ -295,7 +295,7 @@ func (r *run) weights() map[string]float64 {
 	of := map[string]float64{}
 	for _, pair := range r.pairNames() {
 		a, b, _ := strings.Cut(pair, "+")
-		of[pair] = r.given(a, b) * r.factor(a, b)
+		of[pair] = r.base(a, b) * r.factor(a, b)
 	}
 	return of
 }

@@ -142,7 +142,7 @@ func gradients(t *testing.T, r *run) map[string][]float32 {
 				t.Fatal(err)
 			}
 		}
-		pairs := pairsIn(b, r.given)
+		pairs := pairsIn(b, r.base)
 		if _, err := r.backward(b, pairs, &s); err != nil {
 			t.Fatal(err)
 		}
@@ -210,7 +210,7 @@ func conflicting(t *testing.T, r *run) map[string]float64 {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := fresh.backward(b, pairsIn(b, fresh.given), &s); err != nil {
+		if _, err := fresh.backward(b, pairsIn(b, fresh.base), &s); err != nil {
 			t.Fatal(err)
 		}
 		if s.passes++; s.passes == r.Settings.Accumulate {

@@ -96,7 +96,7 @@ func Conflicts(ctx context.Context, m *model.Model, src datasets.Source, o Confl
 	}
 	var params []*autograd.Param
 	for _, p := range m.Bank.Params() {
-		if p.Train(c.at[p.Name] != nil); p.Trained() {
+		if p.Train(c.at[p.Name] != nil && !p.Fixed); p.Trained() {
 			params = append(params, p)
 		}
 	}
@@ -159,6 +159,9 @@ func newConflicts(m *model.Model, have []string) *conflicts {
 			for _, role := range sharing.Roles {
 				for _, modality := range w.Modalities {
 					for _, name := range w.Serving(l, modality, role) {
+						if w.Bank.Param(name).Fixed {
+							continue
+						}
 						tensor := strings.TrimSuffix(strings.TrimSuffix(name, "/weight"), "/bias")
 						if numbers[tensor] == nil {
 							n := len(c.of.Tensors)

@@ -218,7 +218,7 @@ func gradientsTo(t *testing.T, r *run, n int) {
 		}
 		var s stepStats
 		r.opt.begin(n)
-		if _, err := r.backward(b, pairsIn(b, r.given), &s); err != nil {
+		if _, err := r.backward(b, pairsIn(b, r.base), &s); err != nil {
 			t.Fatal(err)
 		}
 		if _, _, err := r.opt.finish(); err != nil {

@@ -32,6 +32,10 @@ type Metrics struct {
 // "image>text".
 type Evaluation struct {
 	Pairs map[string]Metrics `json:"pairs"`
+	// Gap is the modality gap of every pair, by name ("image+text"): the length
+	// of the difference between the means of their embeddings (Liang et al.
+	// 2022), in 0..2.
+	Gap map[string]float64 `json:"gap,omitempty"`
 	// Bad counts the values that could not be read and took no part.
 	Bad int `json:"bad,omitempty"`
 }
@@ -56,7 +60,7 @@ func (e Evaluation) Mean() (mean, worst float64) {
 	return mean, worst
 }
 
-// Report is told of progress: done of total, in values.
+// Report is told of progress: done of total, in values or steps.
 type Report func(done, total int)
 
 // gallery is the vectors of all distinct values of a modality.
@@ -105,6 +109,7 @@ func Evaluate(ctx context.Context, m *model.Model, src datasets.Source, maxBad f
 	if e.Bad > allowed {
 		return e, fmt.Errorf("%s: %d of %d values could not be read, at most %d may (--max-bad)", src.Name(), e.Bad, total, allowed)
 	}
+	e.Gap = gaps(names, galleries, m.Dim())
 	for _, a := range names {
 		for _, b := range names {
 			if a == b {
@@ -120,6 +125,30 @@ func Evaluate(ctx context.Context, m *model.Model, src datasets.Source, maxBad f
 		}
 	}
 	return e, nil
+}
+
+// gaps returns the modality gap of every pair.
+func gaps(names []string, galleries map[string]*gallery, dim int) map[string]float64 {
+	means := map[string][]float64{}
+	for _, name := range names {
+		mean := make([]float64, dim)
+		g := galleries[name]
+		for i, v := range g.z {
+			mean[i%dim] += float64(v) / float64(len(g.items))
+		}
+		means[name] = mean
+	}
+	gap := map[string]float64{}
+	for i, a := range names {
+		for _, b := range names[i+1:] {
+			sum := 0.0
+			for j, v := range means[a] {
+				sum += (v - means[b][j]) * (v - means[b][j])
+			}
+			gap[a+"+"+b] = math.Sqrt(sum)
+		}
+	}
+	return gap
 }
 
 // evalBatch is the number of values that are embedded at once.

@@ -70,6 +70,17 @@ func TestSeveralCaptionsOfAnItem(t *testing.T) {
 	}
 }
 
+func TestGapIsBetweenMeans(t *testing.T) {
+	// Means (0.5, 0.5) and (-1, 0): |(1.5, 0.5)|.
+	got := gaps([]string{"a", "b"}, map[string]*gallery{
+		"a": {z: []float32{1, 0, 0, 1}, items: [][]int{{0}, {1}}},
+		"b": {z: []float32{-1, 0}, items: [][]int{{0}}},
+	}, 2)
+	if want := math.Sqrt(2.5); len(got) != 1 || math.Abs(got["a+b"]-want) > 1e-12 {
+		t.Errorf("gap %v, want %g of a+b", got, want)
+	}
+}
+
 func TestSummarise(t *testing.T) {
 	m := summarise([]float64{1, 3, 6, 20}, 30)
 	want := Metrics{N: 4, Gallery: 30, R1: 0.25, R5: 0.5, R10: 0.75, MeanRank: 7.5, MedianRank: 4.5}

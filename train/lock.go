@@ -18,9 +18,9 @@ func locked(m *model.Model, s *Settings) func(name string) bool {
 	open := map[string]bool{}
 	for _, modality := range m.Modalities() {
 		of := m.Trunk(modality)
-		for l := max(of.Layers-s.UnlockLast, 0); l < of.Layers; l++ {
-			for _, r := range sharing.Roles {
-				open[of.Tensor(l, modality, r)] = true
+		for _, e := range of.Entries() {
+			if e.Modality == modality && e.Layer >= of.Layers-s.UnlockLast {
+				open[e.Tensor] = true
 			}
 		}
 	}

@@ -83,7 +83,10 @@ func (o *optimizer) trained() []*autograd.Param {
 
 // ready takes a parameter whose gradient is whole.
 func (o *optimizer) ready(p *autograd.Param) {
-	i := o.index[p]
+	i, ours := o.index[p]
+	if !ours {
+		return
+	}
 	o.measure(i)
 	if o.set.Clip == 0 && o.err == nil {
 		o.change(i)
@@ -103,6 +106,7 @@ func (o *optimizer) measure(i int) {
 // corrected by the parameter's own updates.
 func (o *optimizer) change(i int) {
 	p := o.params[i]
+	defer o.hold(p)()
 	o.updates[i]++
 	n := float64(o.updates[i])
 	o.now.Correct1 = float32(1 - math.Pow(o.set.Beta1, n))
@@ -158,7 +162,7 @@ func (o *optimizer) save(dir string) error {
 	err := o.each(func(name string, p *autograd.Param, t *tensor.Tensor) error {
 		x := make([]float32, t.Len())
 		o.dev.Read(x, t)
-		ts = append(ts, checkpoint.Tensor{Name: name, Shape: p.Shape(), Data: x})
+		ts = append(ts, checkpoint.Tensor{Name: name, Shape: p.Shape(), Data: x, Sparse: p.Sparse})
 		return nil
 	})
 	if err != nil {

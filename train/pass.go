@@ -140,10 +140,11 @@ func (r *run) pass(b *datasets.Batch, s *stepStats) error {
 			s.cut += t.Cut
 		}
 	}
-	pairs := pairsIn(b, r.given)
+	pairs := pairsIn(b, r.base)
 	if len(pairs) == 0 {
 		return fmt.Errorf("%s: step %d: no two samples of the batch have the same two modalities (items %v)", r.Train.Name(), r.state.Step+1, b.IDs)
 	}
+	r.model.Weights.Noise = r.noise(s.passes)
 	loss, err := r.backward(b, pairs, s)
 	if err != nil {
 		return err
@@ -229,8 +230,9 @@ func (s *stepStats) record(n int, rate, norm float64, temperatures map[string]fl
 	}
 }
 
-// given returns the weight of a pair as the settings or the phase give it.
-func (r *run) given(a, b string) float64 {
+// base returns the weight of a pair as the settings or the phase give it, before
+// any balance.
+func (r *run) base(a, b string) float64 {
 	if p := r.phase(); p != nil && p.Pairs != nil {
 		return p.Pairs[a+"+"+b]
 	}

@@ -53,6 +53,10 @@ type Options struct {
 	Threads int
 	// Out receives progress; nil shows none.
 	Out io.Writer
+	// Report, if set, hears of every step, done of the steps of this run.
+	Report Report
+
+	inner *inner // of a run of a search
 }
 
 // Result says how a run ended.
@@ -78,6 +82,7 @@ var ErrInterrupted = errors.New("interrupted")
 // run is a run in progress.
 type run struct {
 	Options
+	given   Options // as Run got them
 	dir     string
 	dev     tensor.Device
 	model   *model.Model
@@ -98,7 +103,7 @@ type run struct {
 
 // Run trains until the schedule's end, MaxSteps or the end of the context.
 func Run(ctx context.Context, o Options) (Result, error) {
-	r := &run{Options: o, dir: o.Dir, dev: tensor.CPU(o.Threads)}
+	r := &run{Options: o, given: o, dir: o.Dir, dev: tensor.CPU(o.Threads)}
 	if err := r.prepare(ctx); err != nil {
 		return Result{}, err
 	}
@@ -144,12 +149,21 @@ func (r *run) prepare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.Name, err)
 	}
+	if r.inner != nil {
+		processors = r.inner.processors
+	}
 	if err := r.fit(ctx, processors); err != nil {
 		return err
 	}
 	m := model.New(r.Config, processors, r.dev, r.Settings.Seed)
 	if start != nil {
 		if err := start.Fill(m); err != nil {
+			return err
+		}
+	}
+	r.model = m
+	if !r.Resume {
+		if err := r.begin(ctx); err != nil {
 			return err
 		}
 	}
@@ -191,7 +205,7 @@ func (r *run) use(m *model.Model) {
 	r.fwd = &forward{
 		model: m, positives: r.Settings.Positives, data: r.Train.Name(),
 		objective: contrastive.Objective{
-			Weight:   r.given,
+			Weight:   r.base,
 			LogScale: func(a, b string) *autograd.Var { return m.LogScale(a, b).Var() },
 		},
 	}
@@ -284,6 +298,9 @@ func (r *run) steps(ctx context.Context, last int, res *Result) error {
 		r.model.ClampTemperatures()
 		r.balance.learn(s.pairs)
 		r.state.Step = n
+		if err := r.remask(ctx, n); err != nil {
+			return err
+		}
 		if err := r.memory.after(n); err != nil {
 			return err
 		}
@@ -297,6 +314,9 @@ func (r *run) steps(ctx context.Context, last int, res *Result) error {
 		}
 		r.bar.Set(n)
 		r.bar.Note("loss %.3f  R@1 %.0f%%  %.0f samples/s  %.0f tokens/s", rec.Loss, 100*rec.R1, rec.SamplesPerS, rec.TokensPerS)
+		if r.Report != nil {
+			r.Report(n, last)
+		}
 		res.Step, res.Loss = n, rec.Loss
 		res.Samples += s.samples
 		s = stepStats{}
@@ -318,6 +338,7 @@ func (r *run) beginStep(n int, b *datasets.Batch, s *stepStats) error {
 		return err
 	}
 	r.opt.begin(n)
+	r.probe(n)
 	if r.balance != nil {
 		s.weights = r.weights()
 	}
@@ -372,7 +393,7 @@ func (r *run) temperatures() map[string]float64 {
 	names := r.model.Modalities()
 	for i, a := range names {
 		for _, b := range names[i+1:] {
-			if r.given(a, b) > 0 {
+			if r.base(a, b) > 0 {
 				x := r.model.Bank.Read(r.model.LogScale(a, b))
 				t[a+"+"+b] = math.Exp(-float64(x[0]))
 			}

@@ -60,6 +60,10 @@ func TestTheMainJob(t *testing.T) {
 	if err := json.Unmarshal([]byte(must(t, "inspect", "--model", run, "--json")), &rep); err != nil {
 		t.Fatal(err)
 	}
+	var on inspected
+	if err := json.Unmarshal([]byte(must(t, "inspect", "--model", run, "--json")), &on); err != nil || on.DiskBytes < on.Bytes {
+		t.Errorf("%d bytes on disk of %d (%v)", on.DiskBytes, on.Bytes, err)
+	}
 	if rep.Parameters.Trunk != 151488 || len(rep.Map) != 3*6*3 || rep.FLOPs["image"] == 0 {
 		t.Errorf("report %+v", rep.Parameters)
 	}
@@ -70,6 +74,34 @@ func TestInspectPresets(t *testing.T) {
 		if out := must(t, "inspect", "--model", preset); !strings.Contains(out, "unique parameters") || !strings.Contains(out, "trunk/0/attn/qkv") {
 			t.Errorf("%s:\n%s", preset, out)
 		}
+	}
+}
+
+func TestInspectDrawsTheMap(t *testing.T) {
+	dir := t.TempDir()
+	config, svg := filepath.Join(dir, "c.json"), filepath.Join(dir, "map.svg")
+	if err := os.WriteFile(config, []byte(`{"base": "demo", "sharing": {"delta": {"kind": "lora", "by": "modality", "rank": 2, "roles": ["up"]}}}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out := must(t, "inspect", "--model", config, "--svg", svg)
+	for _, want := range []string{"layer 0     A  B  C    D  D  D    E  E  E    F  G  H    I+  I+  I+    J  J  J", "+ lora: a low-rank delta", "A trunk/0/norm1@audio", "242243 unique parameters"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "\x1b") {
+		t.Error("colours are printed where there is no terminal")
+	}
+	if data, err := os.ReadFile(svg); err != nil || !strings.HasPrefix(string(data), "<svg ") || !strings.Contains(string(data), "trunk/2/ffn@text/up/lora/a") {
+		t.Errorf("drawing %.80s (%v)", data, err)
+	}
+	var r inspected
+	if err := json.Unmarshal([]byte(must(t, "inspect", "--model", config, "--json")), &r); err != nil {
+		t.Fatal(err)
+	}
+	// Layers times modalities times the rank times [64 in + 256 out].
+	if added := 3 * 3 * 2 * (64 + 256); r.Parameters.Unique != 236483+added || r.Tensors["trunk/0/ffn@text/up/lora/b"] != 512 || r.DiskBytes != 0 {
+		t.Errorf("%d unique parameters, want %d", r.Parameters.Unique, 236483+added)
 	}
 }
 

@@ -31,6 +31,10 @@ var allowed = map[string][]string{
 	"model":       {"encoder", "modalities", "tokenizers", "sharing", "moe", "checkpoint", "autograd", "tensor"},
 	"pretrained":  {"model", "encoder", "modalities", "tokenizers", "sharing", "checkpoint", "tensor"},
 	"datasets":    {"modalities", "tokenizers"},
+	"compare": {
+		"train", "pretrained", "model", "datasets", "configs",
+		"modalities", "tokenizers", "sharing", "moe", "tensor",
+	},
 	"train": {
 		"pretrained", "model", "datasets", "contrastive", "configs",
 		"encoder", "modalities", "tokenizers", "sharing", "moe", "checkpoint", "autograd", "tensor",
@@ -40,7 +44,7 @@ var allowed = map[string][]string{
 	"evaluate":  {"datasets", "modalities", "tokenizers", "tensor"},
 	"configs":   nil,
 	"cmd": {
-		"train", "retrieval", "evaluate", "export", "pretrained", "model", "datasets", "contrastive", "configs",
+		"compare", "train", "retrieval", "evaluate", "export", "pretrained", "model", "datasets", "contrastive", "configs",
 		"encoder", "modalities", "tokenizers", "sharing", "moe", "checkpoint", "autograd", "tensor",
 	},
 	"internal": nil,

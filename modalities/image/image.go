@@ -143,7 +143,7 @@ func (p *processor) Config() json.RawMessage {
 
 func (p *processor) Layout() tokenizers.Layout {
 	side := p.cfg.Size / p.cfg.Patch
-	return tokenizers.Layout{Patch: 3 * p.cfg.Patch * p.cfg.Patch, Grid: [2]int{side, side}, Stretch: true}
+	return tokenizers.Layout{Patch: 3 * p.cfg.Patch * p.cfg.Patch, Planes: 3, Grid: [2]int{side, side}, Stretch: true}
 }
 
 func (p *processor) Decode(r io.Reader, name string) (modalities.Value, error) {
