@@ -84,7 +84,7 @@ var mechanisms = map[string]struct {
 	"bank": {with(func(c *sharing.Config) {
 		c.Mix = &sharing.Mix{Kind: "bank", Bank: 2, Roles: []sharing.Role{sharing.Up, sharing.Down}}
 	}), func(_, _, norms, attn, ffn int) int { return 3*(norms+attn+2*ffn) + 3*3*2*2 }},
-	"partitions": {with(func(c *sharing.Config) { c.Mix = &sharing.Mix{Kind: "partitions"} }),
+	"partitions": {with(func(c *sharing.Config) { c.Mix = &sharing.Mix{Kind: "partitions", Search: &sharing.Search{Budget: 1, Weight: 1, Tau: [2]float64{1, 1}, Rate: 1}} }),
 		func(_, _, norms, attn, ffn int) int { return 3*norms + 3*7*(attn+ffn) + 3*2*5 }},
 	"lora over a bank": {with(func(c *sharing.Config) {
 		c.Mix = &sharing.Mix{Kind: "bank", Bank: 2, Roles: []sharing.Role{sharing.Qkv}}
@@ -260,7 +260,7 @@ func TestNeutralSettingsAreHardSharing(t *testing.T) {
 		"a bank of one":                  {func(c *sharing.Config) { c.Mix = &sharing.Mix{Kind: "bank", Bank: 1} }, hard().Layers, 0},
 		"depth as it begins":             {func(c *sharing.Config) { c.Layers.Depth = true }, universal, 0},
 		"a map of one group":             {func(c *sharing.Config) { c.Map = []sharing.Rule{{Groups: [][]string{{"text", "audio", "image"}}}} }, hard().Layers, 0},
-		"partitions, of equal tensors":   {func(c *sharing.Config) { c.Mix = &sharing.Mix{Kind: "partitions"} }, hard().Layers, 1e-6},
+		"partitions, of equal tensors":   {func(c *sharing.Config) { c.Mix = &sharing.Mix{Kind: "partitions", Search: &sharing.Search{Budget: 1, Weight: 1, Tau: [2]float64{1, 1}, Rate: 1}} }, hard().Layers, 1e-6},
 		"a cycle of as many as layers":   {func(c *sharing.Config) { c.Layers = sharing.Layers{Scheme: "cycle", Unique: 3, Roles: "all"} }, hard().Layers, 0},
 		"a sequence of one is all alike": {func(c *sharing.Config) { c.Layers = sharing.Layers{Scheme: "sequence", Unique: 1, Roles: "all"} }, universal, 0},
 	} {
