@@ -117,6 +117,17 @@ func (m *Model) Logit(a, b string, similarity float64) float64 {
 // Trunk returns the map of the trunk that a modality runs through.
 func (m *Model) Trunk(modality string) *sharing.Map { return m.trunks[modality].Weights().Map }
 
+// Trunks returns the weights of every trunk, the shared one's first.
+func (m *Model) Trunks() []*sharing.Weights {
+	all := []*sharing.Weights{m.Weights}
+	for _, name := range m.names {
+		if w := m.trunks[name].Weights(); w != m.Weights {
+			all = append(all, w)
+		}
+	}
+	return all
+}
+
 // ClampTemperatures keeps the temperatures within [least, 1], after a step of
 // the optimizer.
 func (m *Model) ClampTemperatures() {
