@@ -18,7 +18,7 @@ import (
 // private tensor come through one.
 func TestGradientsThroughModalitiesSumToAll(t *testing.T) {
 	r := begun(t, small(t, t.TempDir(), sharings["partial sharing"]+`, "delta": {"kind": "apg", "rank": 2, "of": "tokens"}`, ""))
-	whole := gradients(t, r)
+	whole, _ := gradients(t, r)
 	a := newApart(r.dev, r.opt.trained(), len(waves))
 	for b, err := range r.loader.Run(t.Context(), 0) {
 		if err != nil {
