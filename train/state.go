@@ -33,8 +33,10 @@ type state struct {
 	Phases []PhaseState `json:"phases,omitempty"`
 	// Balance is what the balance of the pairs remembers.
 	Balance *balance `json:"balance,omitempty"`
-	// Streaks are of the halves whose gradients conflict, and Splits what has been
-	// split: see sharing.Adapt. The checkpoint has the map in a config of its own.
+	// Checked is the last step that began with a look for conflicts, Streaks are of
+	// the halves that had some, and Splits what has been split: see sharing.Adapt.
+	// The checkpoint has the map in a config of its own.
+	Checked int               `json:"checked,omitempty"`
 	Streaks map[string]Streak `json:"streaks,omitempty"`
 	Splits  []string          `json:"splits,omitempty"`
 }

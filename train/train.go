@@ -164,6 +164,9 @@ func (r *run) prepare(ctx context.Context) error {
 		}
 	}
 	r.model = m
+	if err := r.newPhases(); err != nil {
+		return err
+	}
 	if !r.Resume {
 		if err := r.begin(ctx); err != nil {
 			return err
@@ -173,9 +176,6 @@ func (r *run) prepare(ctx context.Context) error {
 	r.state = state{Data: r.Train.Name(), Items: r.Train.Len(), Best: -1, Balance: r.balance}
 	r.tape = autograd.NewTape(r.dev, true)
 	r.memory = newMemory(r.MaxMemory, r.tape, r.Out)
-	if err := r.newPhases(m); err != nil {
-		return err
-	}
 	r.use(m)
 	maxBad := r.MaxBad
 	if maxBad == 0 {
