@@ -95,6 +95,32 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
+func TestAxis(t *testing.T) {
+	for _, c := range []struct {
+		values []float64
+		log    bool
+		n      int // of ticks, at least
+	}{
+		{[]float64{1, 2, 3}, false, 4},
+		{[]float64{7}, false, 2},
+		{[]float64{0, 0}, false, 2},
+		{[]float64{0.1 + 0.2, 0.3}, false, 2}, // equal but for rounding
+		{[]float64{5e4, 9e6}, true, 5},
+		{[]float64{1e6, 1.01e6}, true, 2},
+	} {
+		a := fit(c.values, 0, 100, c.log)
+		ts := a.ticks(6)
+		if len(ts) < c.n || len(ts) > 12 {
+			t.Errorf("%v: ticks %v", c.values, ts)
+		}
+		for _, v := range append(ts, c.values...) {
+			if at := a.at(v); !(at >= -1e-6 && at <= 100+1e-6) {
+				t.Errorf("%v: %g is at %g", c.values, v, at)
+			}
+		}
+	}
+}
+
 // checkPage holds the page of a report to be well-formed and to need nothing
 // else, and returns it.
 func checkPage(t *testing.T, r Report) string {
