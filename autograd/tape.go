@@ -32,6 +32,13 @@ func (v *Var) Rows() int { return v.Value.Rows }
 // Cols returns the number of columns.
 func (v *Var) Cols() int { return v.Value.Cols }
 
+// Wants reports whether anything that v was computed from wants a gradient.
+func (v *Var) Wants() bool { return v.needs }
+
+// Constant returns v's value without what it was computed from: no gradient
+// passes.
+func (v *Var) Constant() *Var { return &Var{Value: v.Value} }
+
 // Param is a trained tensor. It exists once, however many places use it.
 type Param struct {
 	// Name is its path: trunk/3/attn/qkv/weight.
@@ -118,6 +125,21 @@ func (p *Param) Clear(dev tensor.Device) {
 		dev.Free(p.v.grad)
 		p.v.grad = nil
 	}
+}
+
+// Take returns the gradient, nil for zero, and leaves none. It is the caller's to
+// Give back or to free.
+func (p *Param) Take() *tensor.Tensor {
+	g := p.v.grad
+	p.v.grad = nil
+	return g
+}
+
+// Give makes g, or zero where it is nil, the gradient of a parameter that has
+// none. It panics where there is one.
+func (p *Param) Give(g *tensor.Tensor) {
+	check(p.v.grad == nil, "Give: %s has a gradient", p.Name)
+	p.v.grad = g
 }
 
 // Var returns the parameter as a variable, usable on any tape.

@@ -23,6 +23,9 @@ type Objective struct {
 	// Weight returns the weight of a pair, by names in sorted order; 0 leaves
 	// the pair out. nil weighs all pairs one.
 	Weight func(a, b string) float64
+	// Factor returns what a pair's share in the mean is multiplied with; nil
+	// stands for one.
+	Factor func(a, b string) float64
 	// LogScale returns a pair's learned logarithm of 1/temperature, [1, 1].
 	LogScale func(a, b string) *autograd.Var
 }
@@ -74,8 +77,11 @@ func (o *Objective) Forward(t *autograd.Tape, vs []Vectors, groups []int32) Resu
 	if len(losses) == 0 {
 		return r
 	}
-	for i := range weights {
+	for i, p := range r.Pairs {
 		weights[i] /= float32(total)
+		if o.Factor != nil {
+			weights[i] *= float32(o.Factor(p.A, p.B))
+		}
 	}
 	r.Loss = t.Sum(weights, losses...)
 	return r

@@ -105,14 +105,15 @@ func TestMaskedCheckpoint(t *testing.T) {
 		}
 	}
 	// An alias stays one: layers 1 and 3 change together.
-	name := o.Weights.Tensor(3, "signal", "qkv")
-	before := embed(o)
-	o.Device.Scale(o.Bank.Param(name+"/weight").Value, 2)
-	if name != o.Weights.Tensor(1, "word", "qkv") || slices.Equal(before, embed(o)) {
+	name := loaded.Weights.Tensor(3, "signal", "qkv")
+	before := embed(loaded)
+	loaded.Device.Scale(loaded.Bank.Param(name+"/weight").Value, 2)
+	after := embed(loaded)
+	if name != loaded.Weights.Tensor(1, "word", "qkv") || slices.Equal(before, after) {
 		t.Errorf("layer 3 uses %s", name)
 	}
-	o.Weights.Fold()
-	if folded := embed(o); slices.Equal(before, folded) {
+	loaded.Weights.Fold()
+	if !slices.Equal(embed(loaded), after) {
 		t.Error("what is folded is not what it was made of")
 	}
 }

@@ -117,6 +117,17 @@ func (m *Model) Logit(a, b string, similarity float64) float64 {
 // Trunk returns the map of the trunk that a modality runs through.
 func (m *Model) Trunk(modality string) *sharing.Map { return m.trunks[modality].Weights().Map }
 
+// Trunks returns the weights of every trunk, the shared one's first.
+func (m *Model) Trunks() []*sharing.Weights {
+	all := []*sharing.Weights{m.Weights}
+	for _, name := range m.names {
+		if w := m.trunks[name].Weights(); w != m.Weights {
+			all = append(all, w)
+		}
+	}
+	return all
+}
+
 // ClampTemperatures keeps the temperatures within [least, 1], after a step of
 // the optimizer.
 func (m *Model) ClampTemperatures() {
@@ -132,8 +143,12 @@ func (m *Model) ClampTemperatures() {
 // alone: faster, a quarter of the memory, and a little off.
 func (m *Model) Int8() {
 	m.Fingerprint() // of the weights as they were
+	for _, t := range m.trunks {
+		t.Weights().Int8()
+	}
 	for _, e := range m.Inspect().Map {
-		if p := e.Tensor + "/weight"; e.Role.Product() && !m.rounded[p] {
+		p := e.Tensor + "/weight"
+		if e.Role.Product() && !m.rounded[p] && !m.trunks[e.Modality].Weights().Folded(e.Layer, e.Modality, e.Role) {
 			m.Bank.Set(m.Bank.Param(p), m.Device.Int8(m.Bank.Param(p).Value))
 			m.rounded[p] = true
 		}

@@ -18,12 +18,14 @@ import (
 	"github.com/onetrunk/onetrunk/tokenizers"
 )
 
-// signal and word are modalities of tests: patches of 3 values, and ids.
+// signal, word and picture are modalities of tests: patches of 3 values, ids, and
+// patches [2, 4, 4] of pictures.
 type fake struct{ name string }
 
 func init() {
 	modalities.Register(fake{"signal"})
 	modalities.Register(fake{"word"})
+	modalities.Register(fake{"picture"})
 }
 
 func (f fake) Name() string                                               { return f.name }
@@ -39,7 +41,10 @@ func (f fake) Tokenize(v modalities.Value) (tokenizers.Tokens, error) {
 }
 func (f fake) Config() json.RawMessage { return json.RawMessage("{}") }
 func (f fake) Layout() tokenizers.Layout {
-	if f.name == "word" {
+	switch f.name {
+	case "picture":
+		return tokenizers.Layout{Patch: 32, Planes: 2, Grid: [2]int{2, 2}, Stretch: true}
+	case "word":
 		return tokenizers.Layout{Vocab: 20, Grid: [2]int{1, 6}}
 	}
 	return tokenizers.Layout{Patch: 3, Grid: [2]int{2, 4}}

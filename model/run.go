@@ -27,6 +27,7 @@ import (
 //	config.json                        the whole config, defaults filled in
 //	tokenizer.json                     what the processors learned
 //	checkpoints/step-NNNNNN/model.safetensors
+//	checkpoints/step-NNNNNN/config.json    of a run whose map changes
 //	checkpoints/latest, checkpoints/best   the name of a step's folder
 const (
 	configFile     = "config.json"
@@ -60,7 +61,8 @@ func Marked(run, as string) (string, error) {
 }
 
 // Open opens the model of a run folder, at its best checkpoint or else its
-// latest, or of one checkpoint's folder.
+// latest, or of one checkpoint's folder. Its weights are not to be changed: what
+// is made of them is made once.
 func Open(dir string) (*Model, error) { return OpenOn(dir, tensor.CPU(0)) }
 
 // OpenOn is Open on a given device.
@@ -69,7 +71,7 @@ func OpenOn(dir string, dev tensor.Device) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := ReadConfig(filepath.Join(run, configFile))
+	cfg, err := ReadConfig(ConfigOf(filepath.Dir(weights)))
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +85,13 @@ func OpenOn(dir string, dev tensor.Device) (*Model, error) {
 		}
 	}
 	m := NewEmpty(cfg, processors, dev)
-	return m, m.open(weights)
+	if err := m.open(weights); err != nil {
+		return nil, err
+	}
+	for _, t := range m.trunks {
+		t.Weights().Fold()
+	}
+	return m, nil
 }
 
 // find returns the run folder that dir is or is in, and the weights that Open
@@ -116,27 +124,43 @@ func DiskBytes(dir string) (int64, error) {
 	return info.Size(), nil
 }
 
+// ConfigOf returns the path of the config of a checkpoint's folder: its own where
+// it has one, and its run's otherwise.
+func ConfigOf(dir string) string {
+	own := filepath.Join(dir, configFile)
+	if _, err := os.Stat(own); err == nil {
+		return own
+	}
+	return filepath.Join(filepath.Dir(filepath.Dir(filepath.Clean(dir))), configFile)
+}
+
 // SaveConfig writes config.json and what the processors learned into a run
 // folder. Opening that folder later does not depend on anything else.
 func (m *Model) SaveConfig(run string) error {
-	c := m.Config
-	c.Modalities = map[string]Modality{}
 	for _, name := range m.names {
-		p := m.processors[name]
-		if f, ok := p.(modalities.Fitter); ok {
+		if f, ok := m.processors[name].(modalities.Fitter); ok {
 			if err := f.Save(run); err != nil {
 				return err
 			}
 		}
+	}
+	return m.WriteConfig(run)
+}
+
+// WriteConfig writes config.json alone.
+func (m *Model) WriteConfig(dir string) error {
+	c := m.Config
+	c.Modalities = map[string]Modality{}
+	for _, name := range m.names {
 		s := m.Config.Modalities[name]
-		s.Input = p.Config()
+		s.Input = m.processors[name].Config()
 		c.Modalities[name] = s
 	}
 	data, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
 		return err
 	}
-	return atomicfile.WriteBytes(filepath.Join(run, configFile), append(data, '\n'))
+	return atomicfile.WriteBytes(filepath.Join(dir, configFile), append(data, '\n'))
 }
 
 // Save writes the weights as dir/model.safetensors, each physical tensor once

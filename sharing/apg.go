@@ -82,6 +82,9 @@ func (p *Pass) Enter(layer int, x *autograd.Var, runs []Run, spans []tensor.Span
 // factor returns a matrix of an APG delta: the one of that name, or the product
 // of its two factors.
 func (p *Pass) factor(name string) *autograd.Var {
+	if v := p.factors[name]; v != nil && !p.tape.Trains() {
+		return v
+	}
 	if p.Bank.Has(name) {
 		return p.Bank.Param(name).Var()
 	}

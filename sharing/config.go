@@ -125,8 +125,9 @@ func Default() Config {
 }
 
 // Validate checks the block for a trunk of that many layers that those
-// modalities run through.
+// modalities run through, and fills in what is left out.
 func (c *Config) Validate(layers int, modalities []string) error {
+	c.Balance.defaults()
 	if err := c.Layers.Validate(layers); err != nil {
 		return err
 	}
@@ -167,12 +168,7 @@ func (c *Config) Validate(layers int, modalities []string) error {
 			}
 		}
 	}
-	for i, p := range c.Phases {
-		if err := p.validate(fmt.Sprintf("sharing.phases[%d]", i), modalities); err != nil {
-			return err
-		}
-	}
-	return nil
+	return validPhases(c.Phases)
 }
 
 // Validate checks the block for a trunk of that many layers.

@@ -18,7 +18,8 @@ import (
 type Mask struct {
 	// Kind is one of
 	//   random   fixed masks that the seed draws, Keep of each tensor's entries:
-	//            AdaPS's fixed masks of groups of data (here of modalities)
+	//            the fixed masks that AdaPS has for clusters of agents (Li et al.
+	//            2023), here for modalities
 	//   dynamic  masks that begin as random ones and then follow the training
 	//            (RigL, Evci et al. 2020), see Regrow
 	//   sparse   masks that each modality finds by itself before training begins

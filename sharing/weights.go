@@ -16,8 +16,10 @@ type Weights struct {
 	Bank   *Bank
 	Config Config
 
-	folded map[string]autograd.Part // see Fold
-	policy *Policy                  // of a search
+	folded  map[string]autograd.Part // see Fold
+	factors map[string]*autograd.Var // of an APG delta, see Fold
+	rounded bool                     // whether what is folded is int8
+	policy  *Policy                  // of a search
 
 	// Noise returns n draws of N(0, 1) for a routed layer of that name in a pass of
 	// training; nil adds none to what gates say. A pass that is computed again
@@ -193,18 +195,15 @@ func (p *Pass) Penalise(x *autograd.Var) *autograd.Var {
 	return x
 }
 
-// Fold makes the weights that are made of others once, for all passes on tapes
-// that do not train. The bank's values must not change afterwards.
+// Fold makes the weights that are made of others, and the products of APG's
+// factors, once for all passes on tapes that do not train. The bank's values must
+// not change afterwards.
 func (w *Weights) Fold() {
-	if !w.makes() {
+	if w.folded != nil || w.factors != nil {
 		return
 	}
 	tape := autograd.NewTape(w.Bank.dev, false)
 	defer tape.Release()
-	p := &Pass{Weights: w, tape: tape, made: map[string]autograd.Part{}}
-	for _, m := range w.Modalities {
-		p.make(m)
-	}
 	lasting := func(v *autograd.Var) *autograd.Var {
 		if v == nil {
 			return nil
@@ -213,10 +212,49 @@ func (w *Weights) Fold() {
 		w.Bank.dev.Copy(t, v.Value)
 		return &autograd.Var{Value: t}
 	}
-	for key, part := range p.made {
-		p.made[key] = autograd.Part{W: lasting(part.W), B: lasting(part.B)}
+	p := &Pass{Weights: w, tape: tape, made: map[string]autograd.Part{}}
+	if w.makes() {
+		for _, m := range w.Modalities {
+			p.make(m)
+		}
+		for key, part := range p.made {
+			p.made[key] = autograd.Part{W: lasting(part.W), B: lasting(part.B)}
+		}
+		w.folded = p.made
 	}
-	w.folded = p.made
+	if d := w.Config.Delta; d != nil && d.Inner > 0 {
+		products := map[string]*autograd.Var{}
+		for _, r := range Products {
+			for l := range w.Layers {
+				for _, of := range []string{"/u", "/v"} {
+					if n := w.deltaName(l, "", r) + of; d.covers(r) && products[n] == nil {
+						products[n] = lasting(p.factor(n))
+					}
+				}
+			}
+		}
+		w.factors = products
+	}
+}
+
+// Int8 folds the weights and rounds those that are made of others to int8, as
+// Device.Int8 does.
+func (w *Weights) Int8() {
+	w.Fold()
+	if w.rounded {
+		return
+	}
+	for key, part := range w.folded {
+		part.W = &autograd.Var{Value: w.Bank.dev.Int8(part.W.Value)}
+		w.folded[key] = part
+	}
+	w.rounded = true
+}
+
+// Folded reports whether the weight of a place is one that Fold made.
+func (w *Weights) Folded(layer int, modality string, r Role) bool {
+	_, ok := w.folded[w.key(layer, modality, r)]
+	return ok
 }
 
 // Serving lists the names of the parameters that serve a place, the physical

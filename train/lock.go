@@ -57,25 +57,34 @@ type Locked struct {
 	SHA256 string `json:"sha256"`
 }
 
-// lock freezes what the settings lock, and remembers its checksum.
+// lock freezes what the settings lock or no phase trains, and remembers the
+// checksum of what they lock.
 func (r *run) lock() {
 	bank := r.model.Bank
 	match := locked(r.model, &r.Settings)
 	bank.Freeze(func(string) bool { return true }, false)
-	bank.Freeze(match, true)
-	if sum, n := checksum(bank, match); n > 0 {
+	bank.Freeze(func(name string) bool { return match(name) || r.frozenThroughout(name) }, true)
+	if sum, n := checksum(bank, match); n > 0 && r.state.Locked == nil {
 		r.state.Locked = &Locked{Tensors: n, SHA256: sum}
 	}
 }
 
-// unmoved is an error when what is locked has changed since it was.
+// unmoved is an error when what is locked has changed since it was, or what a
+// phase froze since it began.
 func (r *run) unmoved() error {
-	if r.state.Locked == nil {
+	check := func(what string, l Locked, match func(name string) bool) error {
+		if sum, _ := checksum(r.model.Bank, match); sum != l.SHA256 {
+			return fmt.Errorf("step %d: the %d %s tensors have changed: their checksum is %s, it was %s", r.state.Step, l.Tensors, what, sum, l.SHA256)
+		}
 		return nil
 	}
-	sum, _ := checksum(r.model.Bank, locked(r.model, &r.Settings))
-	if sum != r.state.Locked.SHA256 {
-		return fmt.Errorf("step %d: the %d locked tensors have changed: their checksum is %s, it was %s", r.state.Step, r.state.Locked.Tensors, sum, r.state.Locked.SHA256)
+	if l := r.state.Locked; l != nil {
+		if err := check("locked", *l, locked(r.model, &r.Settings)); err != nil {
+			return err
+		}
+	}
+	if n := len(r.state.Phases); n > 0 && n <= len(r.phases.list) {
+		return check("frozen", r.state.Phases[n-1].Locked, r.phases.list[n-1].Frozen)
 	}
 	return nil
 }

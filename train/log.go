@@ -29,6 +29,16 @@ type record struct {
 	Bad         int                `json:"bad,omitempty"`
 	Cut         int                `json:"cut_tokens,omitempty"`
 	Eval        *Evaluation        `json:"eval,omitempty"`
+	// Pairs are the figures of the pairs, and Conflicts the cosines of the gradients
+	// of two of them over what more than one reaches, where a balance knows them.
+	Pairs     map[string]pairRecord `json:"pairs,omitempty"`
+	Conflicts map[string]float64    `json:"conflicts,omitempty"`
+	// Checks are, of sharing.adapt, the least cosine of two modalities' gradients
+	// in each half that is shared, and Splits what was split before the step.
+	Checks map[string]float64 `json:"checks,omitempty"`
+	Splits []string           `json:"splits,omitempty"`
+	// Phase is the phase that begins with the step.
+	Phase *PhaseState `json:"phase,omitempty"`
 }
 
 // openLog opens the log of a run for appending, after dropping the lines of

@@ -5,10 +5,8 @@ import (
 	"fmt"
 
 	"github.com/onetrunk/onetrunk/autograd"
-	"github.com/onetrunk/onetrunk/contrastive"
 	"github.com/onetrunk/onetrunk/datasets"
 	"github.com/onetrunk/onetrunk/internal/progress"
-	"github.com/onetrunk/onetrunk/model"
 	"github.com/onetrunk/onetrunk/sharing"
 	"github.com/onetrunk/onetrunk/tensor"
 )
@@ -157,24 +155,6 @@ func (r *run) upcoming(ctx context.Context, n int) ([]*datasets.Batch, error) {
 	return batches, nil
 }
 
-// forward returns the objective on a batch.
-func (r *run) forward(tape *autograd.Tape, b *datasets.Batch) (contrastive.Result, error) {
-	var inputs []model.Input
-	for _, g := range b.Groups {
-		for j, t := range g.Tokens {
-			if err := r.model.Check(g.Modality, t); err != nil {
-				return contrastive.Result{}, fmt.Errorf("%s: item %s: %s: %w", r.Train.Name(), b.IDs[g.Rows[j]], g.Modality, err)
-			}
-		}
-		inputs = append(inputs, model.Input{Modality: g.Modality, Tokens: g.Tokens})
-	}
-	var vectors []contrastive.Vectors
-	for i, z := range r.model.Forward(tape, inputs) {
-		vectors = append(vectors, contrastive.Vectors{Modality: b.Groups[i].Modality, Z: z, Rows: b.Groups[i].Rows})
-	}
-	return r.objective.Forward(tape, vectors, r.groups(b)), nil
-}
-
 // importance returns, by mask, the sum over batches of |d loss / d mask| of each
 // unit.
 func (r *run) importance(batches []*datasets.Batch) (map[string][]float64, error) {
@@ -184,7 +164,7 @@ func (r *run) importance(batches []*datasets.Batch) (map[string][]float64, error
 	tape := autograd.NewTape(r.dev, true)
 	sums := map[string][]float64{}
 	for _, b := range batches {
-		c, err := r.forward(tape, b)
+		c, err := r.fwd.run(tape, b, selection{only: r.reads()})
 		if err != nil {
 			return nil, err
 		}
@@ -219,7 +199,7 @@ func (r *run) effects(ctx context.Context, mask *autograd.Param, batches []*data
 			if err := ctx.Err(); err != nil {
 				return 0, err
 			}
-			c, err := r.forward(tape, b)
+			c, err := r.fwd.run(tape, b, selection{only: r.reads()})
 			if err != nil {
 				return 0, err
 			}

@@ -143,6 +143,9 @@ const (
 // TestMaskedAndPulledRunsTrain: every kind learns what is there to be learned, and
 // goes on after a stop in its middle as if there had been none.
 func TestMaskedAndPulledRunsTrain(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains many models")
+	}
 	data := writeNumbers(t)
 	for name, c := range map[string]struct {
 		sharing string
@@ -211,6 +214,9 @@ func overlap(all map[string][]float32, a, b string) float64 {
 // the search's folders, and to what is related: two views of a thing share more
 // than either shares with noise.
 func TestSparseSharing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains many models")
+	}
 	data, dir := writeNumbers(t), t.TempDir()
 	search := func(dir string) train.Options {
 		o := numbersRun(t, data, dir, sparse, 20)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 
 	"github.com/onetrunk/onetrunk/autograd"
 	"github.com/onetrunk/onetrunk/checkpoint"
@@ -12,7 +13,9 @@ import (
 )
 
 // optimizer is AdamW over the trained tensors of a bank, each once however
-// many places share it.
+// many places share it. It holds moments for those that are trained when it is
+// made; one that is frozen later stays as it is, and its moments, until it is
+// trained again.
 //
 // A step is begin, one or more backward passes, of which the last tells ready
 // of each gradient as it becomes whole, and finish. Where the whole gradient
@@ -24,6 +27,7 @@ type optimizer struct {
 	params  []*autograd.Param
 	index   map[*autograd.Param]int
 	m, v    []*tensor.Tensor // moments of each parameter
+	updates []int            // of each parameter in the steps before
 	squares []float64        // of each gradient in this step
 	state   []stage          // of each parameter in this step
 	set     *Settings
@@ -56,6 +60,7 @@ func newOptimizer(dev tensor.Device, b *sharing.Bank, s *Settings) *optimizer {
 		}
 	}
 	o.squares, o.state = make([]float64, len(o.params)), make([]stage, len(o.params))
+	o.updates = make([]int, len(o.params))
 	return o
 }
 
@@ -67,10 +72,13 @@ func (o *optimizer) begin(n int) {
 	o.rate = o.set.rate(n)
 	o.now = tensor.AdamWStep{
 		LR: float32(o.rate), Beta1: float32(o.set.Beta1), Beta2: float32(o.set.Beta2), Eps: float32(o.set.Eps),
-		Correct1:  float32(1 - math.Pow(o.set.Beta1, float64(n))),
-		Correct2:  float32(1 - math.Pow(o.set.Beta2, float64(n))),
 		GradScale: 1,
 	}
+}
+
+// trained lists the parameters that are not frozen.
+func (o *optimizer) trained() []*autograd.Param {
+	return slices.DeleteFunc(slices.Clone(o.params), func(p *autograd.Param) bool { return !p.Trained() })
 }
 
 // ready takes a parameter whose gradient is whole.
@@ -94,10 +102,15 @@ func (o *optimizer) measure(i int) {
 	}
 }
 
-// change takes the step of one parameter and clears its gradient.
+// change takes the step of one parameter and clears its gradient. Bias is
+// corrected by the parameter's own updates.
 func (o *optimizer) change(i int) {
 	p := o.params[i]
 	defer o.hold(p)()
+	o.updates[i]++
+	n := float64(o.updates[i])
+	o.now.Correct1 = float32(1 - math.Pow(o.set.Beta1, n))
+	o.now.Correct2 = float32(1 - math.Pow(o.set.Beta2, n))
 	o.now.Decay = 0
 	if p.Decay {
 		o.now.Decay = float32(o.set.Decay)
@@ -133,8 +146,8 @@ func (o *optimizer) finish() (rate, norm float64, err error) {
 	if o.set.Clip > 0 && norm > o.set.Clip {
 		o.now.GradScale = float32(o.set.Clip / norm)
 	}
-	for i := range o.params {
-		if o.state[i] != changed {
+	for i, p := range o.params {
+		if o.state[i] != changed && p.Trained() {
 			o.change(i)
 		}
 	}

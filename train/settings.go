@@ -111,15 +111,53 @@ func (s *Settings) Validate(c model.Config) error {
 			return fmt.Errorf("train.lock: %q begins with random values, which nothing would ever change: name what it begins from (--init %s=DIR)", what, what)
 		}
 	}
-	for pair, w := range s.Pairs {
+	if err := validPairs("train.pairs", s.Pairs, c); err != nil {
+		return err
+	}
+	weights := []func(a, b string) float64{s.weight}
+	for i, p := range c.Sharing.Phases {
+		if err := validPairs(fmt.Sprintf("sharing.phases[%d].pairs", i), p.Pairs, c); err != nil {
+			return err
+		}
+		if p.Pairs != nil {
+			weights = append(weights, func(a, b string) float64 { return p.Pairs[a+"+"+b] })
+		}
+	}
+	return validBalance(c, weights)
+}
+
+// validPairs checks the weights of pairs; errors call them at.
+func validPairs(at string, pairs map[string]float64, c model.Config) error {
+	some := pairs == nil
+	for pair, w := range pairs {
 		a, b, ok := strings.Cut(pair, "+")
 		_, hasA := c.Modalities[a]
 		_, hasB := c.Modalities[b]
 		if !ok || !hasA || !hasB || a >= b {
-			return fmt.Errorf("train.pairs: %q is not two of the model's modalities in alphabetical order, as in \"image+text\"", pair)
+			return fmt.Errorf("%s: %q is not two of the model's modalities in alphabetical order, as in \"image+text\"", at, pair)
 		}
-		if !(w >= 0) {
-			return fmt.Errorf("train.pairs: the weight of %q is %g, expected at least 0", pair, w)
+		if !(w >= 0) || math.IsInf(w, 0) {
+			return fmt.Errorf("%s: the weight of %q is %g, expected at least 0", at, pair, w)
+		}
+		some = some || w > 0
+	}
+	if !some {
+		return fmt.Errorf("%s: no pair weighs anything", at)
+	}
+	return nil
+}
+
+// validBalance checks that a balance can measure the pairs that have weight.
+func validBalance(c model.Config, weights []func(a, b string) float64) error {
+	if b := c.Sharing.Balance; b == nil || b.Kind != "gradnorm" {
+		return nil
+	}
+	for a, of := range c.Modalities {
+		for b, other := range c.Modalities {
+			apart := of.Trunk != nil && other.Trunk != nil && a < b
+			if apart && slices.ContainsFunc(weights, func(w func(a, b string) float64) bool { return w(a, b) > 0 }) {
+				return fmt.Errorf("sharing.balance: gradnorm measures gradients on the shared trunk's last block, which the pair %s+%s never reaches: each of the two has a trunk of its own", a, b)
+			}
 		}
 	}
 	return nil

@@ -29,6 +29,14 @@ type state struct {
 	Items int    `json:"items"`
 	// Locked is what is not trained.
 	Locked *Locked `json:"locked,omitempty"`
+	// Phases are those that have begun, the last of which holds.
+	Phases []PhaseState `json:"phases,omitempty"`
+	// Balance is what the balance of the pairs remembers.
+	Balance *balance `json:"balance,omitempty"`
+	// Streaks are of the halves whose gradients conflict, and Splits what has been
+	// split: see sharing.Adapt. The checkpoint has the map in a config of its own.
+	Streaks map[string]Streak `json:"streaks,omitempty"`
+	Splits  []string          `json:"splits,omitempty"`
 }
 
 // save makes the checkpoint of the current step and marks it the latest, and
@@ -50,6 +58,11 @@ func (r *run) save(best bool) (err error) {
 	}
 	if err := r.opt.save(making); err != nil {
 		return err
+	}
+	if r.Config.Sharing.Adapt != nil {
+		if err := r.model.WriteConfig(making); err != nil {
+			return err
+		}
 	}
 	data, err := json.MarshalIndent(r.state, "", "  ")
 	if err != nil {
@@ -77,6 +90,11 @@ func (r *run) save(best bool) (err error) {
 		return err
 	}
 	r.saved = r.state.Step
+	if r.Config.Sharing.Adapt != nil {
+		if err := r.model.WriteConfig(r.dir); err != nil {
+			return err
+		}
+	}
 	return r.prune()
 }
 
@@ -133,13 +151,11 @@ func (r *run) restore() error {
 	if err := r.opt.load(dir); err != nil {
 		return err
 	}
-	if s.Locked != nil {
-		// What was read must be what the run began with.
-		r.state.Locked = s.Locked
-		if err := r.unmoved(); err != nil {
-			return err
-		}
+	for i, p := range r.opt.params {
+		r.opt.updates[i] = r.updates(p.Name, s.Step)
 	}
+	r.balance.restore(s.Balance)
+	s.Balance = r.balance
 	r.state, r.saved = s, s.Step
-	return nil
+	return r.unmoved() // what was read must be what was frozen
 }

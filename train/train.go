@@ -69,6 +69,10 @@ type Result struct {
 	BestStep int         `json:"best_step,omitempty"`
 	Eval     *Evaluation `json:"eval,omitempty"`
 	Locked   *Locked     `json:"locked,omitempty"`
+	// Phases are those that were entered, with what each kept as it was; Splits
+	// what sharing.adapt has split.
+	Phases []PhaseState `json:"phases,omitempty"`
+	Splits []string     `json:"splits,omitempty"`
 }
 
 // ErrInterrupted is returned, wrapped, when the context ended a run. Its
@@ -78,20 +82,23 @@ var ErrInterrupted = errors.New("interrupted")
 // run is a run in progress.
 type run struct {
 	Options
-	given     Options // as Run got them
-	dir       string
-	dev       tensor.Device
-	model     *model.Model
-	objective contrastive.Objective
-	opt       *optimizer
-	loader    *datasets.Loader
-	tape      *autograd.Tape
-	memory    *memory
-	log       *os.File
-	bar       *progress.Bar
-	state     state
-	saved     int // step of the last checkpoint
-	bad       []datasets.BadRow
+	given   Options // as Run got them
+	dir     string
+	dev     tensor.Device
+	model   *model.Model
+	fwd     *forward
+	opt     *optimizer
+	loader  *datasets.Loader
+	tape    *autograd.Tape
+	phases  phases
+	balance *balance // nil where there is none
+	apart   *apart   // the gradients of pairs, within a step
+	memory  *memory
+	log     *os.File
+	bar     *progress.Bar
+	state   state
+	saved   int // step of the last checkpoint
+	bad     []datasets.BadRow
 }
 
 // Run trains until the schedule's end, MaxSteps or the end of the context.
@@ -133,6 +140,11 @@ func (r *run) prepare(ctx context.Context) error {
 			return err
 		}
 	}
+	if r.Resume && r.Config.Sharing.Adapt != nil {
+		if err := r.splitBefore(); err != nil {
+			return err
+		}
+	}
 	processors, err := r.Config.OpenProcessors(from)
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.Name, err)
@@ -143,27 +155,26 @@ func (r *run) prepare(ctx context.Context) error {
 	if err := r.fit(ctx, processors); err != nil {
 		return err
 	}
-	r.model = model.New(r.Config, processors, r.dev, r.Settings.Seed)
+	m := model.New(r.Config, processors, r.dev, r.Settings.Seed)
 	if start != nil {
-		if err := start.Fill(r.model); err != nil {
+		if err := start.Fill(m); err != nil {
 			return err
 		}
 	}
+	r.model = m
 	if !r.Resume {
 		if err := r.begin(ctx); err != nil {
 			return err
 		}
 	}
-	r.state = state{Data: r.Train.Name(), Items: r.Train.Len(), Best: -1}
-	r.lock()
-	r.opt = newOptimizer(r.dev, r.model.Bank, &r.Settings)
+	r.balance = newBalance(r.Config.Sharing.Balance, r.Settings.Seed)
+	r.state = state{Data: r.Train.Name(), Items: r.Train.Len(), Best: -1, Balance: r.balance}
 	r.tape = autograd.NewTape(r.dev, true)
-	r.tape.PenaltyScale = 1 / float32(r.Settings.Accumulate)
 	r.memory = newMemory(r.MaxMemory, r.tape, r.Out)
-	r.objective = contrastive.Objective{
-		Weight:   r.Settings.weight,
-		LogScale: func(a, b string) *autograd.Var { return r.model.LogScale(a, b).Var() },
+	if err := r.newPhases(m); err != nil {
+		return err
 	}
+	r.use(m)
 	maxBad := r.MaxBad
 	if maxBad == 0 {
 		maxBad = -1 // the loader's word for none
@@ -184,6 +195,23 @@ func (r *run) prepare(ctx context.Context) error {
 	}
 	r.log, err = openLog(r.dir, r.state.Step)
 	return err
+}
+
+// use makes a model the one that is trained.
+func (r *run) use(m *model.Model) {
+	r.model = m
+	r.lock()
+	r.opt = newOptimizer(r.dev, m.Bank, &r.Settings)
+	r.fwd = &forward{
+		model: m, positives: r.Settings.Positives, data: r.Train.Name(),
+		objective: contrastive.Objective{
+			Weight:   r.base,
+			LogScale: func(a, b string) *autograd.Var { return m.LogScale(a, b).Var() },
+		},
+	}
+	if r.balance != nil {
+		r.fwd.objective.Factor = r.factor
+	}
 }
 
 // fit lets the modalities learn from the training data what they need to.
@@ -235,6 +263,7 @@ func (r *run) train(ctx context.Context) (Result, error) {
 	}
 	res.Seconds = time.Since(began).Seconds()
 	res.Bad, res.BestStep, res.Locked = len(r.bad), r.state.BestStep, r.state.Locked
+	res.Phases, res.Splits = r.state.Phases, r.state.Splits
 	return res, r.listBad()
 }
 
@@ -252,8 +281,9 @@ func (r *run) steps(ctx context.Context, last int, res *Result) error {
 		}
 		n := r.state.Step + 1
 		if s.passes == 0 {
-			r.opt.begin(n)
-			r.probe(n)
+			if err := r.beginStep(n, batch, &s); err != nil {
+				return err
+			}
 		}
 		if err := r.pass(batch, &s); err != nil {
 			return err
@@ -266,6 +296,7 @@ func (r *run) steps(ctx context.Context, last int, res *Result) error {
 			return fmt.Errorf("step %d: %w (samples %v); the last checkpoint is of step %d", n, err, s.ids, r.saved)
 		}
 		r.model.ClampTemperatures()
+		r.balance.learn(s.pairs)
 		r.state.Step = n
 		if err := r.remask(ctx, n); err != nil {
 			return err
@@ -274,7 +305,10 @@ func (r *run) steps(ctx context.Context, last int, res *Result) error {
 			return err
 		}
 		rec := s.record(n, rate, norm, r.temperatures())
-		rec.Bad = len(r.bad)
+		rec.Bad, rec.Pairs = len(r.bad), r.pairRecords(&s)
+		if p := r.state.Phases; len(p) > 0 && p[len(p)-1].From == n-1 {
+			rec.Phase = &p[len(p)-1]
+		}
 		if err := r.write(rec); err != nil {
 			return err
 		}
@@ -290,6 +324,23 @@ func (r *run) steps(ctx context.Context, last int, res *Result) error {
 		if done || err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// beginStep begins step n, whose first batch is b.
+func (r *run) beginStep(n int, b *datasets.Batch, s *stepStats) error {
+	s.began = time.Now()
+	if err := r.enter(n); err != nil {
+		return err
+	}
+	if err := r.adapt(n, b, s); err != nil {
+		return err
+	}
+	r.opt.begin(n)
+	r.probe(n)
+	if r.balance != nil {
+		s.weights = r.weights()
 	}
 	return nil
 }
@@ -336,96 +387,13 @@ func (r *run) interrupted() error {
 	return fmt.Errorf("%w at step %d, which is saved: go on with --resume latest", ErrInterrupted, r.state.Step)
 }
 
-// stepStats gathers the figures of the passes of one step.
-type stepStats struct {
-	passes, samples, tokens, cut, epoch int
-	loss, hits                          float64
-	ids                                 []string
-	began                               time.Time
-}
-
-// pass runs one batch forward and backward.
-func (r *run) pass(b *datasets.Batch, s *stepStats) error {
-	if s.passes == 0 {
-		s.began = time.Now()
-	}
-	inputs := make([]model.Input, len(b.Groups))
-	for i, g := range b.Groups {
-		inputs[i] = model.Input{Modality: g.Modality, Tokens: g.Tokens}
-		for j, t := range g.Tokens {
-			if err := r.model.Check(g.Modality, t); err != nil {
-				return fmt.Errorf("%s: item %s: %s: %w", r.Train.Name(), b.IDs[g.Rows[j]], g.Modality, err)
-			}
-			s.tokens += t.Len()
-			s.cut += t.Cut
-		}
-	}
-	r.model.Weights.Noise = r.noise(s.passes)
-	r.tape.PenaltyScale = 1 / float32(r.Settings.Accumulate)
-	zs := r.model.Forward(r.tape, inputs)
-	vectors := make([]contrastive.Vectors, len(zs))
-	for i, z := range zs {
-		vectors[i] = contrastive.Vectors{Modality: b.Groups[i].Modality, Z: z, Rows: b.Groups[i].Rows}
-	}
-	c := r.objective.Forward(r.tape, vectors, r.groups(b))
-	if c.Loss == nil {
-		return fmt.Errorf("%s: step %d: no two samples of the batch have the same two modalities (items %v)", r.Train.Name(), r.state.Step+1, b.IDs)
-	}
-	loss := float64(r.tape.Scalar(c.Loss))
-	if math.IsNaN(loss) || math.IsInf(loss, 0) {
-		return fmt.Errorf("step %d: the loss is %v (samples %v); the last checkpoint is of step %d", r.state.Step+1, loss, b.IDs, r.saved)
-	}
-	for _, p := range c.Pairs {
-		s.hits += float64(r.tape.Scalar(p.HitsAB)+r.tape.Scalar(p.HitsBA)) / float64(2*len(c.Pairs)*r.Settings.Accumulate)
-	}
-	r.tape.Ready = nil
-	if s.passes == r.Settings.Accumulate-1 {
-		r.tape.Ready = r.opt.ready
-	}
-	r.tape.Backward(c.Loss, []float32{1 / float32(r.Settings.Accumulate)})
-	s.passes++
-	s.samples += len(b.IDs)
-	s.epoch = b.Epoch
-	s.loss += loss / float64(r.Settings.Accumulate)
-	s.ids = append(s.ids, b.IDs...)
-	return nil
-}
-
-// groups numbers a batch's rows by what the settings call positives.
-func (r *run) groups(b *datasets.Batch) []int32 {
-	return contrastive.Groups(len(b.IDs), func(join func(key string, row int)) {
-		if r.Settings.Positives == "rows" {
-			return
-		}
-		for i, id := range b.IDs {
-			join("id:"+id, i)
-		}
-		if r.Settings.Positives == "ids" {
-			return
-		}
-		for _, g := range b.Groups {
-			for i, ref := range g.Refs {
-				join(g.Modality+":"+ref, g.Rows[i])
-			}
-		}
-	})
-}
-
-func (s *stepStats) record(n int, rate, norm float64, temperatures map[string]float64) record {
-	seconds := max(time.Since(s.began).Seconds(), 1e-9)
-	return record{
-		Step: n, Epoch: s.epoch, Loss: s.loss, R1: s.hits, Rate: rate, GradNorm: norm, Temperature: temperatures,
-		SamplesPerS: math.Round(float64(s.samples) / seconds), TokensPerS: math.Round(float64(s.tokens) / seconds), Cut: s.cut,
-	}
-}
-
 // temperatures reads the learned temperature of every pair.
 func (r *run) temperatures() map[string]float64 {
 	t := map[string]float64{}
 	names := r.model.Modalities()
 	for i, a := range names {
 		for _, b := range names[i+1:] {
-			if r.Settings.weight(a, b) > 0 {
+			if r.base(a, b) > 0 {
 				x := r.model.Bank.Read(r.model.LogScale(a, b))
 				t[a+"+"+b] = math.Exp(-float64(x[0]))
 			}

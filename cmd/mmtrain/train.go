@@ -94,6 +94,14 @@ func (c *trainCmd) Run(e *command.Env) error {
 	if l := res.Locked; l != nil {
 		fmt.Fprintf(e.Stdout, "%d tensors were locked and have not changed: sha256 %s\n", l.Tensors, l.SHA256)
 	}
+	for i, p := range res.Phases {
+		if p.Tensors > 0 {
+			fmt.Fprintf(e.Stdout, "phase %d %s from step %d: %d tensors were frozen and did not change: sha256 %s\n", i+1, p.Name, p.From+1, p.Tensors, p.SHA256)
+		}
+	}
+	for _, split := range res.Splits {
+		fmt.Fprintf(e.Stdout, "split before %s\n", split)
+	}
 	if res.Eval != nil {
 		return printEvaluation(e.Stdout, *res.Eval)
 	}
