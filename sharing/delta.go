@@ -74,8 +74,10 @@ func (d *Delta) validate(c *Config) error {
 		key, kind string
 		set       bool
 	}{
-		{"by", "lora", d.By != ""}, {"lambda", "taps", d.Lambda != 0},
-		{"of", "apg", d.Of != ""}, {"inner", "apg", d.Inner != 0},
+		{"by", "lora", d.By != ""},
+		{"lambda", "taps", d.Lambda != 0},
+		{"of", "apg", d.Of != ""},
+		{"inner", "apg", d.Inner != 0},
 	} {
 		if k.set && k.kind != d.Kind {
 			return fmt.Errorf("sharing.delta.%s: is of kind %s, not %s", k.key, k.kind, d.Kind)
