@@ -207,6 +207,9 @@ func TestFiguresAreThoseOfTheRuns(t *testing.T) {
 	if len(r.Configs[1].Transfer) != 0 || len(r.Configs[1].Experts) != 2 || len(r.Configs[1].Experts[0].ByModality) != 3 {
 		t.Errorf("transfer %v, experts %+v of a routed config without alone", r.Configs[1].Transfer, r.Configs[1].Experts)
 	}
+	if m := c.Conflicts; m == nil || len(m.Tensors) == 0 || len(m.Pairs) != 3 {
+		t.Errorf("conflicts %+v", m)
+	}
 	d := r.Differences[0]
 	x, y := r.Configs[1].Rows[0].R1-a, r.Configs[1].Rows[1].R1-b
 	if d.Config != "routed" || d.To != "hard" || d.N != 2 || !near(d.Mean, (x+y)/2) {

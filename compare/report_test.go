@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/onetrunk/onetrunk/train"
 )
 
 func TestStat(t *testing.T) {
@@ -174,7 +176,7 @@ func TestPage(t *testing.T) {
 	r := mustRun(t, o)
 	r.Configs[0].Sharing = `<script>"&`
 	page := checkPage(t, r)
-	for _, want := range []string{"2 configs under one budget", "<h2>Transfer</h2>", "<h2>Experts by modality</h2>", "<h2>Maps</h2>", "&lt;script&gt;&#34;&amp;", "nose → ear", "prefers-color-scheme:dark"} {
+	for _, want := range []string{"2 configs under one budget", "<h2>Transfer</h2>", "<h2>Conflicts between gradients</h2>", "ear+eye and ear+nose", "<h2>Experts by modality</h2>", "<h2>Maps</h2>", "&lt;script&gt;&#34;&amp;", "nose → ear", "prefers-color-scheme:dark"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page holds no %q", want)
 		}
@@ -197,8 +199,28 @@ func TestPage(t *testing.T) {
 	}
 }
 
+func TestMeanConflicts(t *testing.T) {
+	of := func(pairs map[string]float64, tensors ...string) *train.ConflictMap {
+		m := &train.ConflictMap{}
+		for _, name := range tensors {
+			m.Tensors = append(m.Tensors, train.Conflict{Tensor: name, Pairs: pairs})
+		}
+		return m
+	}
+	got := meanConflicts([]*train.ConflictMap{
+		of(map[string]float64{"p": 0.5, "q": 1}, "a"),
+		of(map[string]float64{"p": -0.1}, "a", "b"), // a layer has split
+	})
+	if len(got.Tensors) != 2 || got.Tensors[0].Tensor != "a" || !near(got.Tensors[0].Pairs["p"], 0.2) || got.Tensors[0].Pairs["q"] != 1 || got.Tensors[1].Pairs["p"] != -0.1 {
+		t.Errorf("%+v", got.Tensors)
+	}
+	if meanConflicts(nil) != nil {
+		t.Error("a mean of nothing")
+	}
+}
+
 func TestHeat(t *testing.T) {
-	c := &Conflicts{Tensors: []ConflictTensor{
+	c := &train.ConflictMap{Tensors: []train.Conflict{
 		{Tensor: "trunk/0/attn/qkv", Layer: 0, Role: "qkv", Pairs: map[string]float64{"a+b|a+c": -0.5}},
 		{Tensor: "trunk/1/ffn@a/up", Layer: 1, Role: "up", Pairs: map[string]float64{"a+b|a+c": 0.25}},
 		{Tensor: "trunk/1/ffn@b/up", Layer: 1, Role: "up", Pairs: map[string]float64{"a+b|a+c": 0.75}},
@@ -210,7 +232,7 @@ func TestHeat(t *testing.T) {
 			t.Errorf("no %q in %s", want, drawn)
 		}
 	}
-	if drawn := heat(c, func(t ConflictTensor) map[string]float64 { return t.Modalities }); drawn != "" {
+	if drawn := heat(c, func(t train.Conflict) map[string]float64 { return t.Modalities }); drawn != "" {
 		t.Errorf("drawn of nothing: %s", drawn)
 	}
 }
