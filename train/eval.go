@@ -53,9 +53,9 @@ func (e Evaluation) Directions() []string {
 // Mean returns the mean R@1 over the directions and Worst the smallest.
 func (e Evaluation) Mean() (mean, worst float64) {
 	worst = 1
-	for _, m := range e.Pairs {
-		mean += m.R1 / float64(len(e.Pairs))
-		worst = min(worst, m.R1)
+	for _, d := range e.Directions() { // in an order, so that the sum's bits are the same
+		mean += e.Pairs[d].R1 / float64(len(e.Pairs))
+		worst = min(worst, e.Pairs[d].R1)
 	}
 	return mean, worst
 }
