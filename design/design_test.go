@@ -29,7 +29,7 @@ const base = `{
 func options(t *testing.T, sharing string) Options {
 	t.Helper()
 	o := Options{
-		Base: compare.Config{Name: "base", Data: []byte(strings.Replace(base, "SHARING", sharing, 1))}, Share: 0.7, SearchSteps: 6, Random: 3,
+		Base: compare.Config{Name: "base", Data: []byte(strings.Replace(base, "SHARING", sharing, 1))}, Share: 0.93, SearchSteps: 6, Random: 3,
 		Compare: compare.Options{Seeds: 1, Jobs: 1, Dir: t.TempDir()},
 	}
 	for ref, src := range map[string]*datasets.Source{"demo:": &o.Compare.Train, "demo:#val": &o.Compare.Val, "demo:#test": &o.Compare.Test} {
@@ -52,7 +52,7 @@ func TestDesign(t *testing.T) {
 	for _, c := range r.Comparison.Configs {
 		unique[c.Config] = c.Unique
 	}
-	if want := int(0.7 * float64(unique["separate"])); r.Budget != want || len(unique) != 3+2+3 {
+	if want := int(0.93 * float64(unique["separate"])); r.Budget != want || len(unique) != 3+2+3 {
 		t.Errorf("a budget of %d, want %d; configs %v", r.Budget, want, unique)
 	}
 	for name, n := range unique {
