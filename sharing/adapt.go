@@ -119,7 +119,7 @@ func (m *Map) grouping(at int, r Role) [][]string {
 	return groups
 }
 
-// Tensors returns the names of the tensors of a half.
+// HalfTensors returns the names of the tensors of a half.
 func (m *Map) HalfTensors(h Half) []string {
 	var names []string
 	for _, r := range h.Roles {

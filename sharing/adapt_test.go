@@ -9,12 +9,14 @@ import (
 )
 
 func TestHalvesAndTheirSplits(t *testing.T) {
-	c := Config{Layers: Layers{Scheme: "cycle", Unique: 2, Roles: "ffn"}, Private: []Role{Norm1, Norm2}, Experts: "none",
+	c := Config{
+		Layers: Layers{Scheme: "cycle", Unique: 2, Roles: "ffn"}, Private: []Role{Norm1, Norm2}, Experts: "none",
 		Map: []Rule{
 			{Layers: []int{0}, Roles: []Role{Up}, Groups: [][]string{{"audio", "text"}, {"image"}}},
 			{Layers: []int{1}, Roles: []Role{Up, Down}, Groups: [][]string{{"audio"}, {"image"}, {"text"}}},
 			{Layers: []int{2}, Roles: []Role{Norm1}, Groups: [][]string{three}},
-		}}
+		},
+	}
 	if err := c.Validate(3, three); err != nil {
 		t.Fatal(err)
 	}

@@ -134,7 +134,6 @@ func keepTrained(b *sharing.Bank) func() {
 type conflicts struct {
 	of     ConflictMap
 	at     map[string]*int // the number of the tensor that a parameter is of
-	params [][]int         // of each tensor, its parameters' numbers
 	counts []map[string]int
 	dev    tensor.Device
 }
