@@ -147,7 +147,7 @@ func meanFigures(ts []train.Conflict, of func(train.Conflict) map[string]float64
 	}
 	means := map[string]float64{}
 	for k, v := range values {
-		means[k] = statOf(v).Mean
+		means[k] = StatOf(v).Mean
 	}
 	return means
 }

@@ -154,7 +154,7 @@ func over(rows []Row, figure func(Row) (float64, bool)) Stat {
 			values = append(values, v)
 		}
 	}
-	return statOf(values)
+	return StatOf(values)
 }
 
 // all is over for a figure that every row has.
@@ -211,8 +211,8 @@ func (r *Result) sum() {
 
 // relate fills in what is about several configs.
 func (r *Report) relate() {
-	unique := Front{Cost: "unique parameters"}
-	flops := Front{Cost: "FLOPs per sample"}
+	unique := Front{Cost: UniqueParameters}
+	flops := Front{Cost: FLOPsPerSample}
 	for i, c := range r.Configs {
 		for d := range c.Directions {
 			if !slices.Contains(r.Directions, d) {

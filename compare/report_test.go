@@ -13,20 +13,20 @@ import (
 )
 
 func TestStat(t *testing.T) {
-	if s := statOf([]float64{1, 2, 6}); s.Mean != 3 || !near(s.SD, math.Sqrt(7)) || s.N != 3 {
+	if s := StatOf([]float64{1, 2, 6}); s.Mean != 3 || !near(s.SD, math.Sqrt(7)) || s.N != 3 {
 		t.Errorf("%+v, want 3 and the root of (4+1+9)/2", s)
 	}
-	if s := statOf([]float64{5}); s != (Stat{Mean: 5, N: 1}) {
+	if s := StatOf([]float64{5}); s != (Stat{Mean: 5, N: 1}) {
 		t.Errorf("%+v of one value", s)
 	}
-	if s := statOf(nil); s != (Stat{}) {
+	if s := StatOf(nil); s != (Stat{}) {
 		t.Errorf("%+v of none", s)
 	}
 }
 
 // TestPairedTest holds the test against tables of Student's distribution.
 func TestPairedTest(t *testing.T) {
-	d := Difference{Stat: statOf([]float64{1, 2, 3})} // t = 2*sqrt(3)/1
+	d := Difference{Stat: StatOf([]float64{1, 2, 3})} // t = 2*sqrt(3)/1
 	d.test()
 	// With 2 degrees of freedom the distribution function is
 	// 1/2 + t/(2 sqrt(2+t^2)), and the quantile of 0.975 is 4.302653.
@@ -46,7 +46,7 @@ func TestPairedTest(t *testing.T) {
 		{[]float64{0, 0, 0}, true, 1},
 		{[]float64{2, 2}, true, 0},
 	} {
-		d := Difference{Stat: statOf(c.values)}
+		d := Difference{Stat: StatOf(c.values)}
 		d.test()
 		if d.Tested != c.tested || d.P != c.p || math.IsNaN(d.T) || math.IsInf(d.T, 0) {
 			t.Errorf("%v: %+v, want tested %t, p %g", c.values, d, c.tested, c.p)

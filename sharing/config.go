@@ -168,7 +168,7 @@ func (c *Config) Validate(layers int, modalities []string) error {
 			}
 		}
 	}
-	return validPhases(c.Phases)
+	return c.validPhases()
 }
 
 // Validate checks the block for a trunk of that many layers.

@@ -26,10 +26,10 @@ type Phase struct {
 
 // validPhases checks the phases as far as they are a matter of themselves; train
 // checks pairs, and patterns against the tensors that there are.
-func validPhases(phases []Phase) error {
-	for i, p := range phases {
+func (c *Config) validPhases() error {
+	for i, p := range c.Phases {
 		at := fmt.Sprintf("sharing.phases[%d]", i)
-		last := i == len(phases)-1
+		last := i == len(c.Phases)-1
 		switch {
 		case p.Steps == 0 && last:
 		case p.Steps == 0:
@@ -44,6 +44,9 @@ func validPhases(phases []Phase) error {
 		}
 		if len(p.Except) > 0 && len(p.Freeze) == 0 {
 			return fmt.Errorf("%s.except: nothing is frozen that it could be an exception of", at)
+		}
+		if m := c.Mask; len(p.Freeze) > 0 && m != nil && (m.Kind == "dynamic" || m.Kind == "units") {
+			return fmt.Errorf("%s.freeze: does not go with sharing.mask of kind %s, which changes tensors that a phase would freeze", at, m.Kind)
 		}
 	}
 	return nil

@@ -73,8 +73,12 @@ func TestEnds(t *testing.T) {
 		{[]Phase{{Except: []string{"x"}}}, "sharing.phases[0].except"},
 		{[]Phase{{Freeze: []string{""}}}, "a pattern is empty"},
 	} {
-		if err := validPhases(c.phases); err == nil || !strings.Contains(err.Error(), c.want) {
+		if err := (&Config{Phases: c.phases}).validPhases(); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v: %v, want %s", c.phases, err, c.want)
 		}
+	}
+	masked := Config{Mask: &Mask{Kind: "dynamic"}, Phases: []Phase{{Freeze: []string{"*"}}}}
+	if err := masked.validPhases(); err == nil || !strings.Contains(err.Error(), "sharing.mask of kind dynamic") {
+		t.Errorf("masks that change within a phase: %v", err)
 	}
 }

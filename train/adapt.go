@@ -26,9 +26,10 @@ func (r *run) adapt(n int, b *datasets.Batch, s *stepStats) error {
 		return nil
 	}
 	since := n - 1 - sharing.Steps(a.Warmup, r.Settings.Steps)
-	if since < 0 || since%a.Every != 0 {
+	if since < 0 || since%a.Every != 0 || r.state.Checked == n {
 		return nil
 	}
+	r.state.Checked = n // a run that is stopped within the step looks once
 	names, halves := r.model.Weights.Halves()
 	found, err := r.disagreements(b, names, halves)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 // private tensor come through one.
 func TestGradientsThroughModalitiesSumToAll(t *testing.T) {
 	r := begun(t, small(t, t.TempDir(), sharings["partial sharing"]+`, "delta": {"kind": "apg", "rank": 2, "of": "tokens"}`, ""))
-	whole := gradients(t, r)
+	whole, _ := gradients(t, r)
 	a := newApart(r.dev, r.opt.trained(), len(waves))
 	for b, err := range r.loader.Run(t.Context(), 0) {
 		if err != nil {
@@ -206,6 +206,26 @@ func TestSplitChangesNoOutput(t *testing.T) {
 	}
 	if _, err := model.Open(dir); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestOneLookAStep: a run that is stopped within a step, and goes on with it, has
+// looked for conflicts once.
+func TestOneLookAStep(t *testing.T) {
+	r := begun(t, small(t, t.TempDir(), `"private": [], "adapt": {"every": 1, "checks": 9, "threshold": 1}`, ""))
+	for b, err := range r.loader.Run(t.Context(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := r.adapt(1, b, &stepStats{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		break
+	}
+	if s := r.state.Streaks["trunk/0/attn"]; s.Checks != 1 || len(s.Sums) != 3 {
+		t.Errorf("a streak of %+v after one step", s)
 	}
 }
 

@@ -3,7 +3,6 @@ package train
 import (
 	"fmt"
 
-	"github.com/onetrunk/onetrunk/model"
 	"github.com/onetrunk/onetrunk/sharing"
 )
 
@@ -23,14 +22,14 @@ type phases struct {
 }
 
 // newPhases checks the phases of a run's config against its length and tensors.
-func (r *run) newPhases(m *model.Model) error {
+func (r *run) newPhases() error {
 	r.phases = phases{list: r.Config.Sharing.Phases, at: -1}
 	var err error
 	if r.phases.ends, err = sharing.Ends(r.phases.list, r.Settings.Steps); err != nil {
 		return fmt.Errorf("%s: %w", r.Name, err)
 	}
 	var names []string
-	for _, p := range m.Bank.Params() {
+	for _, p := range r.model.Bank.Params() {
 		names = append(names, p.Name)
 	}
 	for i, p := range r.phases.list {

@@ -33,8 +33,10 @@ type state struct {
 	Phases []PhaseState `json:"phases,omitempty"`
 	// Balance is what the balance of the pairs remembers.
 	Balance *balance `json:"balance,omitempty"`
-	// Streaks are of the halves whose gradients conflict, and Splits what has been
-	// split: see sharing.Adapt. The checkpoint has the map in a config of its own.
+	// Checked is the last step that began with a look for conflicts, Streaks are of
+	// the halves that had some, and Splits what has been split: see sharing.Adapt.
+	// The checkpoint has the map in a config of its own.
+	Checked int               `json:"checked,omitempty"`
 	Streaks map[string]Streak `json:"streaks,omitempty"`
 	Splits  []string          `json:"splits,omitempty"`
 }
@@ -56,8 +58,13 @@ func (r *run) save(best bool) (err error) {
 	if err := r.model.Save(making); err != nil {
 		return err
 	}
-	if err := r.opt.save(making); err != nil {
+	if err := r.opt.save(filepath.Join(making, momentsFile)); err != nil {
 		return err
+	}
+	if r.search != nil {
+		if err := r.search.opt.save(filepath.Join(making, policyFile)); err != nil {
+			return err
+		}
 	}
 	if r.Config.Sharing.Adapt != nil {
 		if err := r.model.WriteConfig(making); err != nil {
@@ -148,8 +155,16 @@ func (r *run) restore() error {
 	if err := r.model.Load(filepath.Join(dir, "model.safetensors")); err != nil {
 		return err
 	}
-	if err := r.opt.load(dir); err != nil {
+	if err := r.opt.load(filepath.Join(dir, momentsFile)); err != nil {
 		return err
+	}
+	if r.search != nil {
+		if err := r.search.opt.load(filepath.Join(dir, policyFile)); err != nil {
+			return err
+		}
+		for i := range r.search.opt.updates {
+			r.search.opt.updates[i] = max(s.Step-r.search.warmup, 0)
+		}
 	}
 	for i, p := range r.opt.params {
 		r.opt.updates[i] = r.updates(p.Name, s.Step)

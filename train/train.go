@@ -93,6 +93,7 @@ type run struct {
 	phases  phases
 	balance *balance // nil where there is none
 	apart   *apart   // the gradients of pairs, within a step
+	search  *search  // nil without
 	memory  *memory
 	log     *os.File
 	bar     *progress.Bar
@@ -108,6 +109,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 	defer r.log.Close()
+	defer r.search.close()
 	return r.train(ctx)
 }
 
@@ -162,6 +164,9 @@ func (r *run) prepare(ctx context.Context) error {
 		}
 	}
 	r.model = m
+	if err := r.newPhases(); err != nil {
+		return err
+	}
 	if !r.Resume {
 		if err := r.begin(ctx); err != nil {
 			return err
@@ -171,19 +176,23 @@ func (r *run) prepare(ctx context.Context) error {
 	r.state = state{Data: r.Train.Name(), Items: r.Train.Len(), Best: -1, Balance: r.balance}
 	r.tape = autograd.NewTape(r.dev, true)
 	r.memory = newMemory(r.MaxMemory, r.tape, r.Out)
-	if err := r.newPhases(m); err != nil {
-		return err
-	}
 	r.use(m)
 	maxBad := r.MaxBad
 	if maxBad == 0 {
 		maxBad = -1 // the loader's word for none
 	}
-	r.loader, err = datasets.NewLoader(r.Train, datasets.LoaderOptions{
+	load := datasets.LoaderOptions{
 		Processors: processors, Batch: r.Settings.Batch, Seed: r.Settings.Seed, MaxBad: maxBad,
 		OnBad: func(b datasets.BadRow) { r.bad = append(r.bad, b) },
-	})
-	if err != nil {
+	}
+	if r.search, err = newSearch(r, load); err != nil {
+		return err
+	}
+	src := r.Train
+	if r.search != nil {
+		src = half{r.Train, 0}
+	}
+	if r.loader, err = datasets.NewLoader(src, load); err != nil {
 		return err
 	}
 	if r.Resume {
@@ -285,6 +294,7 @@ func (r *run) steps(ctx context.Context, last int, res *Result) error {
 				return err
 			}
 		}
+		r.search.sample(n, false)
 		if err := r.pass(batch, &s); err != nil {
 			return err
 		}
@@ -298,6 +308,9 @@ func (r *run) steps(ctx context.Context, last int, res *Result) error {
 		r.model.ClampTemperatures()
 		r.balance.learn(s.pairs)
 		r.state.Step = n
+		if err := r.search.step(ctx, n); err != nil {
+			return err
+		}
 		if err := r.remask(ctx, n); err != nil {
 			return err
 		}

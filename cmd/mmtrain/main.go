@@ -19,6 +19,7 @@ import (
 type app struct {
 	Train   trainCmd   `cmd:"" help:"Train a model on paired data."`
 	Eval    evalCmd    `cmd:"" help:"Figures of a model: retrieval, zero-shot classification, nearest neighbours, a linear probe."`
+	Design  designCmd  `cmd:"" help:"Find which modalities share what, within a budget of parameters."`
 	Compare compareCmd `cmd:"" help:"Train several configs under one budget and report what came of each."`
 	Inspect inspectCmd `cmd:"" help:"What a model is made of: the sharing map, parameters, FLOPs and bytes."`
 	Export  exportCmd  `cmd:"" help:"Write a model for other programs."`
