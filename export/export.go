@@ -96,7 +96,7 @@ func (t *tower) refuse(key string, found any, reason string) error {
 func (t *tower) plain() error {
 	s, of := t.sequence, t.m.Config.Sharing
 	if t.m.Config.Modalities[t.modality].Trunk != nil {
-		of.Mix, of.Delta = nil, nil // which are the shared trunk's
+		of.Mix, of.Delta, of.Mask = nil, nil, nil // which are the shared trunk's
 	}
 	switch {
 	case s.Stem == "residual" || s.Stem == "gru":
@@ -109,6 +109,8 @@ func (t *tower) plain() error {
 		return fmt.Errorf("sharing.mix: tensors that are made of several cannot be exported")
 	case of.Delta != nil:
 		return fmt.Errorf("sharing.delta: cannot be exported")
+	case of.Mask != nil:
+		return fmt.Errorf("sharing.mask: entries that modalities do not use cannot be exported")
 	case of.Layers.Depth:
 		return fmt.Errorf("sharing.layers.depth: cannot be exported")
 	}
