@@ -18,10 +18,15 @@ import (
 // tensors and meta give the same bytes. The file appears whole or not at all.
 // A name that occurs twice, or data that does not fit its shape, is an error.
 func Write(path string, tensors []Tensor, meta map[string]string) error {
-	sorted := slices.SortedFunc(slices.Values(tensors), func(a, b Tensor) int {
-		return strings.Compare(a.Name, b.Name)
-	})
-	head, err := header(sorted, meta)
+	return WriteBytes(path, tensors, nil, meta)
+}
+
+// WriteBytes is Write with arrays of bytes, which stand behind the tensors, so
+// that float32 lies as it must.
+func WriteBytes(path string, tensors []Tensor, bytes []Bytes, meta map[string]string) error {
+	sorted := slices.SortedFunc(slices.Values(tensors), func(a, b Tensor) int { return strings.Compare(a.Name, b.Name) })
+	behind := slices.SortedFunc(slices.Values(bytes), func(a, b Bytes) int { return strings.Compare(a.Name, b.Name) })
+	head, err := header(sorted, behind, meta)
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
@@ -35,13 +40,18 @@ func Write(path string, tensors []Tensor, meta map[string]string) error {
 				return err
 			}
 		}
+		for _, b := range behind {
+			if _, err := w.Write(b.Data); err != nil {
+				return err
+			}
+		}
 		return nil
 	})
 }
 
 // header returns the length and the header itself, filled up with spaces so
 // that the values begin at a multiple of eight bytes.
-func header(sorted []Tensor, meta map[string]string) ([]byte, error) {
+func header(sorted []Tensor, behind []Bytes, meta map[string]string) ([]byte, error) {
 	fields := map[string]any{}
 	if len(meta) > 0 {
 		for k, v := range meta {
@@ -52,24 +62,38 @@ func header(sorted []Tensor, meta map[string]string) ([]byte, error) {
 		fields[metaKey] = meta
 	}
 	end := 0
-	for _, t := range sorted {
-		if t.Name == metaKey || !utf8.ValidString(t.Name) {
-			return nil, fmt.Errorf("%q cannot be the name of a tensor", t.Name)
+	add := func(name, dtype string, shape []int, found int) error {
+		if name == metaKey || !utf8.ValidString(name) {
+			return fmt.Errorf("%q cannot be the name of a tensor", name)
 		}
-		if _, twice := fields[t.Name]; twice {
-			return nil, fmt.Errorf("two tensors are named %q", t.Name)
+		if _, twice := fields[name]; twice {
+			return fmt.Errorf("two tensors are named %q", name)
 		}
-		n, err := count(t.Shape)
+		n, err := count(shape)
 		if err != nil {
-			return nil, fmt.Errorf("tensor %q: %w", t.Name, err)
+			return fmt.Errorf("tensor %q: %w", name, err)
 		}
-		if n != len(t.Data) {
-			return nil, fmt.Errorf("tensor %q: shape %v needs %d values, found %d", t.Name, t.Shape, n, len(t.Data))
+		if n != found {
+			return fmt.Errorf("tensor %q: shape %v needs %d values, found %d", name, shape, n, found)
 		}
 		// A nil shape would be written as null.
-		shape := append([]int{}, t.Shape...)
-		fields[t.Name] = entry{DType: "F32", Shape: shape, Offsets: [2]int{end, end + 4*n}}
-		end += 4 * n
+		size := n * sizes[dtype]
+		fields[name] = entry{DType: dtype, Shape: append([]int{}, shape...), Offsets: [2]int{end, end + size}}
+		end += size
+		return nil
+	}
+	for _, t := range sorted {
+		if err := add(t.Name, "F32", t.Shape, len(t.Data)); err != nil {
+			return nil, err
+		}
+	}
+	for _, b := range behind {
+		if b.DType != "U8" && b.DType != "I8" {
+			return nil, fmt.Errorf("tensor %q: bytes of %q, expected U8 or I8", b.Name, b.DType)
+		}
+		if err := add(b.Name, b.DType, b.Shape, len(b.Data)); err != nil {
+			return nil, err
+		}
 	}
 	text, err := json.Marshal(fields) // sorts the keys
 	if err != nil {
