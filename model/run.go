@@ -83,7 +83,21 @@ func OpenOn(dir string, dev tensor.Device) (*Model, error) {
 		}
 	}
 	m := NewEmpty(cfg, processors, dev)
-	return m, m.open(weights)
+	if err := m.open(weights); err != nil {
+		return nil, err
+	}
+	m.fold()
+	return m, nil
+}
+
+// LoadRun reads the weights that Open would read of a folder, for a model of the
+// same config.
+func (m *Model) LoadRun(dir string) error {
+	_, weights, err := find(dir)
+	if err != nil {
+		return err
+	}
+	return m.Load(weights)
 }
 
 // find returns the run folder that dir is or is in, and the weights that Open
@@ -142,11 +156,20 @@ func (m *Model) SaveConfig(run string) error {
 // Save writes the weights as dir/model.safetensors, each physical tensor once
 // under its own name.
 func (m *Model) Save(dir string) error {
-	tensors := Tensors(m.Bank)
-	m.fingerprint = fingerprint(tensors)
-	return checkpoint.Write(filepath.Join(dir, weightsFile), tensors, map[string]string{
+	tensors, codes := Tensors(m.Bank), codes(m.Bank)
+	m.fingerprint = fingerprint(tensors, codes)
+	return checkpoint.WriteBytes(filepath.Join(dir, weightsFile), tensors, codes, map[string]string{
 		"format": "onetrunk", "fingerprint": m.fingerprint,
 	})
+}
+
+// codes returns all of a bank's codes as they are written down.
+func codes(b *sharing.Bank) []checkpoint.Bytes {
+	var bs []checkpoint.Bytes
+	for _, c := range b.Codes() {
+		bs = append(bs, checkpoint.Bytes{Name: c.Name, DType: c.DType(), Shape: c.Shape(), Data: c.Pack()})
+	}
+	return bs
 }
 
 // Tensors returns all of a bank's values as they are written down.
@@ -207,8 +230,13 @@ func (m *Model) read(path string, visit func(f *checkpoint.File, p *autograd.Par
 			missing = append(missing, fmt.Sprintf("%s %v", p.Name, p.Shape()))
 		}
 	}
+	for _, c := range m.Bank.Codes() {
+		if !slices.Contains(have, c.Name) {
+			missing = append(missing, fmt.Sprintf("%s %s %v", c.Name, c.DType(), c.Shape()))
+		}
+	}
 	for _, name := range have {
-		if !m.Bank.Has(name) {
+		if !m.Bank.Has(name) && m.Bank.CodesOf(name) == nil {
 			extra = append(extra, name)
 		}
 	}
@@ -217,6 +245,15 @@ func (m *Model) read(path string, visit func(f *checkpoint.File, p *autograd.Par
 	}
 	for _, p := range m.Bank.Params() {
 		if err := visit(f, p); err != nil {
+			return err
+		}
+	}
+	for _, c := range m.Bank.Codes() {
+		packed, err := f.Bytes(c.Name, c.DType(), c.Shape())
+		if err != nil {
+			return err
+		}
+		if err := c.Unpack(packed); err != nil {
 			return err
 		}
 	}
@@ -235,8 +272,21 @@ func Checksum(ts []checkpoint.Tensor) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// fingerprint is the first half of a checksum.
-func fingerprint(ts []checkpoint.Tensor) string { return Checksum(ts)[:32] }
+// fingerprint is the first half of a checksum of tensors and, where there are any,
+// of codes.
+func fingerprint(ts []checkpoint.Tensor, codes []checkpoint.Bytes) string {
+	sum := Checksum(ts)
+	if len(codes) > 0 {
+		h := sha256.New()
+		fmt.Fprintln(h, sum)
+		for _, c := range codes {
+			fmt.Fprintln(h, c.Name, c.Shape)
+			h.Write(c.Data)
+		}
+		sum = hex.EncodeToString(h.Sum(nil))
+	}
+	return sum[:32]
+}
 
 func writeFloats(w hash.Hash, x []float32, buf []byte) {
 	for len(x) > 0 {
