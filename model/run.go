@@ -90,16 +90,6 @@ func OpenOn(dir string, dev tensor.Device) (*Model, error) {
 	return m, nil
 }
 
-// LoadRun reads the weights that Open would read of a folder, for a model of the
-// same config.
-func (m *Model) LoadRun(dir string) error {
-	_, weights, err := find(dir)
-	if err != nil {
-		return err
-	}
-	return m.Load(weights)
-}
-
 // find returns the run folder that dir is or is in, and the weights that Open
 // reads.
 func find(dir string) (run, weights string, err error) {

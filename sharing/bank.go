@@ -134,6 +134,27 @@ func (b *Bank) Put(p *autograd.Param, x []float32) {
 	b.Set(p, t)
 }
 
+// Take copies all values from another bank. A tensor that is missing there, or of
+// another shape, is an error that names it.
+func (b *Bank) Take(from *Bank) error {
+	for _, p := range b.params {
+		if !from.Has(p.Name) {
+			return fmt.Errorf("there is no tensor %q to begin from", p.Name)
+		}
+		if err := b.Write(p, from.Read(from.Param(p.Name))); err != nil {
+			return err
+		}
+	}
+	for _, c := range b.codes {
+		of := from.coded[c.Name]
+		if of == nil || of.Rows != c.Rows || of.Cols != c.Cols || of.Bits != c.Bits {
+			return fmt.Errorf("there are no codes %q [%d, %d] of %d bits to begin from", c.Name, c.Rows, c.Cols, c.Bits)
+		}
+		c.set(of.codes)
+	}
+	return nil
+}
+
 // Elements returns the number of trained values in all tensors, each counted
 // once.
 func (b *Bank) Elements() int {

@@ -36,6 +36,9 @@ type Options struct {
 	// Train and Val are the sources; Val may be nil, then no checkpoint is
 	// the best.
 	Train, Val datasets.Source
+	// Begin, where it is not nil, is a model of the same config whose values and
+	// processors the run begins with.
+	Begin *model.Model
 	// Dir is the run folder.
 	Dir string
 	// Resume goes on from the latest checkpoint in Dir. Otherwise Dir must
@@ -53,6 +56,8 @@ type Options struct {
 	Threads int
 	// Out receives progress; nil shows none.
 	Out io.Writer
+
+	forget datasets.Source // items that the run unlearns; see Forget
 }
 
 // Result says how a run ended.
@@ -84,6 +89,7 @@ type run struct {
 	memory    *memory
 	log       *os.File
 	bar       *progress.Bar
+	forgets   *forgetting // nil when nothing is to be forgotten
 	state     state
 	saved     int // step of the last checkpoint
 	bad       []datasets.BadRow
@@ -96,6 +102,12 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 	defer r.log.Close()
+	if r.forget != nil {
+		if err := r.beginForgetting(ctx); err != nil {
+			return Result{}, err
+		}
+		defer r.forgets.stop()
+	}
 	return r.train(ctx)
 }
 
@@ -123,6 +135,9 @@ func (r *run) prepare(ctx context.Context) error {
 			}
 			r.Config.Trunk, r.Config.Modalities = c.Trunk, c.Modalities
 		}
+	case r.Begin != nil:
+	case r.Config.Sharing.Compress != nil && r.Config.Sharing.Compress.Kind == "int8":
+		return fmt.Errorf("%s: sharing.compress.kind: int8 trains the scales of numbers that something else must have found: train, then mmtrain compress the run", r.Name)
 	case len(r.Settings.Init) > 0:
 		if start, r.Config, err = pretrained.Begin(r.Config, r.Settings.Init); err != nil {
 			return err
@@ -132,10 +147,18 @@ func (r *run) prepare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.Name, err)
 	}
+	if r.Begin != nil && !r.Resume {
+		processors = r.Begin.Processors()
+	}
 	if err := r.fit(ctx, processors); err != nil {
 		return err
 	}
 	r.model = model.New(r.Config, processors, r.dev, r.Settings.Seed)
+	if r.Begin != nil && !r.Resume {
+		if err := r.model.Bank.Take(r.Begin.Bank); err != nil {
+			return fmt.Errorf("%s: %w", r.Name, err)
+		}
+	}
 	if start != nil {
 		if err := start.Fill(r.model); err != nil {
 			return err
@@ -239,6 +262,14 @@ func (r *run) steps(ctx context.Context, last int, res *Result) error {
 		n := r.state.Step + 1
 		if s.passes == 0 {
 			r.opt.begin(n)
+		}
+		if r.forgets != nil {
+			if err := r.forgets.join(batch); err != nil {
+				if ctx.Err() != nil {
+					return r.interrupted()
+				}
+				return errors.Join(err, r.listBad())
+			}
 		}
 		if err := r.pass(batch, &s); err != nil {
 			return err
@@ -344,7 +375,7 @@ func (r *run) pass(b *datasets.Batch, s *stepStats) error {
 	for i, z := range zs {
 		vectors[i] = contrastive.Vectors{Modality: b.Groups[i].Modality, Z: z, Rows: b.Groups[i].Rows}
 	}
-	c := r.objective.Forward(r.tape, vectors, r.groups(b))
+	c := r.contrast(vectors, b)
 	if c.Loss == nil {
 		return fmt.Errorf("%s: step %d: no two samples of the batch have the same two modalities (items %v)", r.Train.Name(), r.state.Step+1, b.IDs)
 	}
@@ -366,6 +397,15 @@ func (r *run) pass(b *datasets.Batch, s *stepStats) error {
 	s.loss += loss / float64(r.Settings.Accumulate)
 	s.ids = append(s.ids, b.IDs...)
 	return nil
+}
+
+// contrast returns the objective on a batch.
+func (r *run) contrast(vectors []contrastive.Vectors, b *datasets.Batch) contrastive.Result {
+	groups := r.groups(b)
+	if r.forgets != nil {
+		return r.objective.Forget(r.tape, vectors, groups, r.forgets.first)
+	}
+	return r.objective.Forward(r.tape, vectors, groups)
 }
 
 // groups numbers a batch's rows by what the settings call positives.
