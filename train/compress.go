@@ -31,6 +31,8 @@ type CompressOptions struct {
 	Data, Test datasets.Source
 	Steps      int
 	LR         float64
+	// Seconds is about how long the models' speeds are measured.
+	Seconds float64
 	// Dir is the run folder to make: it appears whole or not at all.
 	Dir string
 	// MaxBad, Threads and Out are those of Options.
@@ -63,12 +65,8 @@ type Compressee struct {
 	Parameters int `json:"parameters"`
 }
 
-const (
-	// calibration is the number of values of each modality that bases are near on.
-	calibration = 512
-	// speedSeconds is how long speeds are measured.
-	speedSeconds = 3
-)
+// calibration is the number of values of each modality that bases are near on.
+const calibration = 512
 
 // Compress makes a smaller model of a trained one, as a run folder.
 func Compress(ctx context.Context, o CompressOptions) (Compressed, error) {
@@ -242,7 +240,7 @@ func (o *CompressOptions) compare(ctx context.Context, out *Compressed, m, small
 	}
 	bar := progress.New(o.Out, "time", 0)
 	defer bar.Done()
-	speeds, err := EmbedSpeeds(ctx, speedSeconds, m, small)
+	speeds, err := EmbedSpeeds(ctx, o.Seconds, m, small)
 	if err != nil {
 		return err
 	}

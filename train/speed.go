@@ -19,6 +19,10 @@ func EmbedSpeeds(ctx context.Context, seconds float64, models ...*model.Model) (
 	began := time.Now()
 	for round := 0; round < warmup+least || time.Since(began).Seconds() < seconds; round++ {
 		for i, m := range models {
+			if round%2 == 1 { // each comes first as often as last
+				i = len(models) - 1 - i
+				m = models[i]
+			}
 			inputs, err := synthetic(m, batch, nil)
 			if err != nil {
 				return nil, err
