@@ -378,6 +378,11 @@ func TestFoldedIsMade(t *testing.T) {
 			want := out()
 			w.Fold()
 			got := out()
+			tape := autograd.NewTape(tensor.CPU(1), true)
+			if part := w.On(tape, runs).Parts(4, Qkv, runs)[0]; part.W == w.folded[w.key(4, "audio", Qkv)].W {
+				t.Errorf("%s, delta %v: a pass that trains has what was made once", c, delta)
+			}
+			tape.Release()
 			d, near := distance(got, want), 0.0
 			if c.Kind == "int8" && delta == nil { // rows are rounded too
 				near = 2e-3

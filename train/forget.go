@@ -213,11 +213,15 @@ func (o *ForgetOptions) known(ctx context.Context, m *model.Model, when string) 
 
 // reference trains a model without the items, or goes on with it, and evaluates it.
 func (o *ForgetOptions) reference(ctx context.Context, s Settings, rest datasets.Source) (*Known, error) {
-	cfg, err := model.ReadConfig(filepath.Join(runOf(o.Model), "config.json"))
+	dir := filepath.Join(o.Dir, "reference")
+	of := dir // what it learned of the data that stays is in its own config
+	if _, err := model.Marked(dir, "latest"); err != nil {
+		of = runOf(o.Model)
+	}
+	cfg, err := model.ReadConfig(filepath.Join(of, "config.json"))
 	if err != nil {
 		return nil, fmt.Errorf("a reference is trained as a run of ours was: %w", err)
 	}
-	dir := filepath.Join(o.Dir, "reference")
 	if _, err := Run(ctx, Options{
 		Name: o.Model, Config: cfg, Settings: s, Train: rest, Dir: dir, Resume: true, MaxSteps: trainedSteps(o.Model),
 		MaxBad: o.MaxBad, Threads: o.Threads, Out: o.Out,
