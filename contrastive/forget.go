@@ -17,9 +17,10 @@ import (
 // the negative of a loss would. The temperature is taken as it is.
 //
 // RFU-SS trains one set of parameters under a forget and a retain objective, each
-// weighed by its own size. The formula is open; ours is (F dF + R dR) / (F + R) for
-// their gradients dF and dR, with sizes taken as they are: what has been forgotten
-// weighs nothing any more. Pairs are weighed as in Forward.
+// weighed by its own size. The formula is open; ours is R + min(1, R/F) F, with the
+// weight taken as it is: while there is much to forget, its gradient is divided by
+// its own size and given that of the other, so that it does not drown what stays;
+// what has been forgotten weighs nothing by itself. Pairs are weighed as in Forward.
 func (o *Objective) Forget(t *autograd.Tape, vs []Vectors, groups []int32, first int) Result {
 	var kept []Vectors
 	for _, v := range vs {
@@ -45,8 +46,8 @@ func (o *Objective) Forget(t *autograd.Tape, vs []Vectors, groups []int32, first
 		return r
 	}
 	f, s := max(float64(t.Scalar(forget))-least, 0), float64(t.Scalar(r.Loss))
-	all := max(f+s, math.SmallestNonzeroFloat32)
-	r.Loss = t.Sum([]float32{float32(s / all), float32(f / all)}, r.Loss, forget)
+	w := float32(s / max(f, s, math.SmallestNonzeroFloat32))
+	r.Loss = t.Sum([]float32{1, w, -w}, r.Loss, forget, t.Input(1, 1, []float32{float32(least)}))
 	return r
 }
 

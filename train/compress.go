@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -191,7 +192,7 @@ func (o *CompressOptions) write(ctx context.Context, small *model.Model) (err er
 			return err
 		}
 		if _, err := Run(ctx, Options{
-			Name: o.Model, Config: small.Config, Settings: tuning(s, o.Steps, o.LR), Train: o.Data, Begin: small, Dir: making,
+			Name: o.Model, Config: small.Config, Settings: tuning(s, o.Steps, cmp.Or(o.LR, s.LR/10)), Train: o.Data, Begin: small, Dir: making,
 			MaxBad: o.MaxBad, Threads: o.Threads, Out: o.Out,
 		}); err != nil {
 			if errors.Is(err, ErrInterrupted) {

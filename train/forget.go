@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,8 +35,8 @@ type ForgetOptions struct {
 	// Dir is the run folder that is made. Where it holds the same forgetting, it is
 	// gone on with.
 	Dir string
-	// Steps is how long to train, at the peak rate LR, or a tenth of the model's
-	// own when it is 0.
+	// Steps is how long to train, at the peak rate LR, or a third of the model's own
+	// when it is 0.
 	Steps int
 	LR    float64
 	// Reference trains another model without the items, as the run was and for as
@@ -61,7 +62,8 @@ type Forgotten struct {
 }
 
 // Known holds the figures of queries that belong to items which are forgotten
-// alone, and of the others, among all values of the data.
+// alone, and of the others, among the values of both. Of the items that stay at most
+// keptAsked are taken, evenly over the data.
 type Known struct {
 	Forgotten Recall `json:"forgotten"`
 	Retained  Recall `json:"retained"`
@@ -77,6 +79,9 @@ func recall(e Evaluation) Recall {
 	mean, _ := e.Mean()
 	return Recall{mean, e}
 }
+
+// keptAsked bounds the items that stay of an evaluation.
+const keptAsked = 500
 
 // forgetFile says in a run folder what the run forgets.
 const forgetFile = "forget.json"
@@ -108,7 +113,7 @@ func Forget(ctx context.Context, o ForgetOptions) (Forgotten, error) {
 	if err != nil {
 		return out, err
 	}
-	tuned := tuning(s, o.Steps, o.LR)
+	tuned := tuning(s, o.Steps, cmp.Or(o.LR, s.LR/3))
 	out.LR = tuned.LR
 	if err := o.begin(m, named, tuned); err != nil {
 		return out, err
@@ -135,13 +140,9 @@ func Forget(ctx context.Context, o ForgetOptions) (Forgotten, error) {
 }
 
 // tuning returns settings for a few more steps after a training: the same but for
-// the length and the peak rate, which is a tenth unless it is given.
+// the length and the peak rate.
 func tuning(s Settings, steps int, lr float64) Settings {
-	s.LR /= 10
-	if lr > 0 {
-		s.LR = lr
-	}
-	s.Steps, s.SaveEvery, s.EvalEvery = steps, 0, 0
+	s.LR, s.Steps, s.SaveEvery, s.EvalEvery = lr, steps, 0, 0
 	return s
 }
 
@@ -190,15 +191,19 @@ func (o *ForgetOptions) known(ctx context.Context, m *model.Model, when string) 
 	for _, id := range o.Items {
 		named[id] = true
 	}
-	gone := make([]bool, o.Data.Len())
+	src, err := o.asked(named)
+	if err != nil {
+		return Known{}, err
+	}
+	gone := make([]bool, src.Len())
 	for i := range gone {
-		gone[i] = named[o.Data.Item(i).ID]
+		gone[i] = named[src.Item(i).ID]
 	}
 	stays := func(items []int) bool {
 		return slices.ContainsFunc(items, func(i int) bool { return !gone[i] })
 	}
 	var bar *progress.Bar
-	es, err := evaluate(ctx, m, o.Data, o.MaxBad, func(done, total int) {
+	es, err := evaluate(ctx, m, src, o.MaxBad, func(done, total int) {
 		if bar == nil {
 			bar = progress.New(o.Out, "evaluate "+when, total)
 		}
@@ -209,6 +214,27 @@ func (o *ForgetOptions) known(ctx context.Context, m *model.Model, when string) 
 		return Known{}, err
 	}
 	return Known{recall(es[0]), recall(es[1])}, nil
+}
+
+// asked returns the items to evaluate on: those that are named and some of the
+// others.
+func (o *ForgetOptions) asked(named map[string]bool) (datasets.Source, error) {
+	ids := slices.Clone(o.Items)
+	kept := o.Data.Len() - len(named)
+	if kept <= keptAsked {
+		return o.Data, nil
+	}
+	at := 0
+	for i := range o.Data.Len() {
+		if id := o.Data.Item(i).ID; !named[id] {
+			if at*keptAsked/kept != (at+1)*keptAsked/kept {
+				ids = append(ids, id)
+			}
+			at++
+		}
+	}
+	some, _, err := datasets.Part(o.Data, ids)
+	return some, err
 }
 
 // reference trains a model without the items, or goes on with it, and evaluates it.

@@ -57,7 +57,7 @@ func forgetting(t *testing.T, data, run string) train.ForgetOptions {
 	}
 	return train.ForgetOptions{
 		Model: run, Data: src, Items: []string{"pair-3", "pair-11", "pair-17", "pair-20", "pair-29", "pair-31"},
-		Dir: filepath.Join(t.TempDir(), "without"), Steps: 90, LR: 1e-3, MaxBad: 0.01, Threads: 2,
+		Dir: filepath.Join(t.TempDir(), "without"), Steps: 90, LR: 2e-3, MaxBad: 0.01, Threads: 2,
 	}
 }
 

@@ -16,7 +16,7 @@ type forgetCmd struct {
 	Items     string  `required:"" help:"File with the ids of the items to forget, one a line." placeholder:"FILE"`
 	Out       string  `required:"" help:"Run folder to make." placeholder:"DIR"`
 	Steps     int     `default:"200" help:"How long to train."`
-	LR        float64 `name:"lr" help:"Peak learning rate; a tenth of the run's without it."`
+	LR        float64 `name:"lr" help:"Peak learning rate; a third of the run's without it."`
 	Reference bool    `help:"Also train a model without the items, as the run was, in OUT/reference, and compare with it."`
 	MaxBad    float64 `default:"0.01" help:"Share of values that may be unreadable."`
 	Threads   int     `help:"Threads to compute with; 0 takes one for each processor."`
@@ -24,9 +24,9 @@ type forgetCmd struct {
 }
 
 func (c *forgetCmd) Help() string {
-	return `Trains a run until it no longer tells the listed items from others: the similarities of each to a batch are drawn towards equal ones, while the rest of the data is contrasted as before. The two losses are weighed by their own sizes, so that what is forgotten weighs nothing any more.
+	return `Trains a run until it no longer tells the listed items from others: the similarities of each to a batch are drawn towards equal ones, while the rest of the data is contrasted as before. The loss of forgetting is scaled down to the size of the other where it is greater, so that it does not drown what stays.
 
-It reports R@1 on the items that are forgotten and on those that stay, each asked among all values of the data. How far to forget is a matter of comparison: a model that never saw the items may still place them by what it knows of others. --reference trains such a model, with the run's own config and number of steps.
+It reports R@1 on the items that are forgotten and on those that stay, at most 500 of them, among the values of both. How far to forget is a matter of comparison: a model that never saw the items may still place them by what it knows of others. --reference trains such a model, with the run's own config and number of steps.
 
 Stopped, the same command goes on where it was, also with the reference, which is trained once.
 
