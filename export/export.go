@@ -36,6 +36,18 @@ func Run(m *model.Model, dir string) error {
 	return model.Mark(step, "latest")
 }
 
+// whole returns a model whose places are served by whole tensors, for formats that
+// know no others.
+func whole(m *model.Model) (*model.Model, error) {
+	if m.Config.Sharing.Layers.Depth {
+		return nil, fmt.Errorf("sharing.layers.depth: the format has no place for rows that layers add")
+	}
+	if m.Config.Sharing.Router != nil {
+		return nil, fmt.Errorf("sharing.router: the format has no place for gates")
+	}
+	return m.Whole()
+}
+
 // fresh makes a folder, or takes one that is there and empty.
 func fresh(dir string) error {
 	entries, err := os.ReadDir(dir)

@@ -36,6 +36,9 @@ type Options struct {
 	// Train and Val are the sources; Val may be nil, then no checkpoint is
 	// the best.
 	Train, Val datasets.Source
+	// Begin, where it is not nil, is a model of the same config whose values and
+	// processors the run begins with.
+	Begin *model.Model
 	// Dir is the run folder.
 	Dir string
 	// Resume goes on from the latest checkpoint in Dir. Otherwise Dir must
@@ -56,7 +59,8 @@ type Options struct {
 	// Report, if set, hears of every step, done of the steps of this run.
 	Report Report
 
-	inner *inner // of a run of a search
+	inner  *inner          // of a run of a search for masks
+	forget datasets.Source // items that the run unlearns; see Forget
 }
 
 // Result says how a run ended.
@@ -91,9 +95,10 @@ type run struct {
 	loader  *datasets.Loader
 	tape    *autograd.Tape
 	phases  phases
-	balance *balance // nil where there is none
-	apart   *apart   // the gradients of pairs, within a step
-	search  *search  // nil without
+	balance *balance    // nil where there is none
+	apart   *apart      // the gradients of pairs, within a step
+	search  *search     // nil without
+	forgets *forgetting // nil when nothing is to be forgotten
 	memory  *memory
 	log     *os.File
 	bar     *progress.Bar
@@ -110,6 +115,12 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	}
 	defer r.log.Close()
 	defer r.search.close()
+	if r.forget != nil {
+		if err := r.beginForgetting(ctx); err != nil {
+			return Result{}, err
+		}
+		defer r.forgets.stop()
+	}
 	return r.train(ctx)
 }
 
@@ -137,6 +148,9 @@ func (r *run) prepare(ctx context.Context) error {
 			}
 			r.Config.Trunk, r.Config.Modalities = c.Trunk, c.Modalities
 		}
+	case r.Begin != nil:
+	case r.Config.Sharing.Compress != nil && r.Config.Sharing.Compress.Kind == "int8":
+		return fmt.Errorf("%s: sharing.compress.kind: int8 trains the scales of numbers that something else must have found: train, then mmtrain compress the run", r.Name)
 	case len(r.Settings.Init) > 0:
 		if start, r.Config, err = pretrained.Begin(r.Config, r.Settings.Init); err != nil {
 			return err
@@ -151,13 +165,21 @@ func (r *run) prepare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.Name, err)
 	}
-	if r.inner != nil {
+	switch {
+	case r.inner != nil:
 		processors = r.inner.processors
+	case r.Begin != nil && !r.Resume:
+		processors = r.Begin.Processors()
 	}
 	if err := r.fit(ctx, processors); err != nil {
 		return err
 	}
 	m := model.New(r.Config, processors, r.dev, r.Settings.Seed)
+	if r.Begin != nil && !r.Resume {
+		if err := m.Bank.Take(r.Begin.Bank); err != nil {
+			return fmt.Errorf("%s: %w", r.Name, err)
+		}
+	}
 	if start != nil {
 		if err := start.Fill(m); err != nil {
 			return err
@@ -295,6 +317,14 @@ func (r *run) steps(ctx context.Context, last int, res *Result) error {
 			}
 		}
 		r.search.sample(n, false)
+		if r.forgets != nil {
+			if err := r.forgets.join(batch); err != nil {
+				if ctx.Err() != nil {
+					return r.interrupted()
+				}
+				return errors.Join(err, r.listBad())
+			}
+		}
 		if err := r.pass(batch, &s); err != nil {
 			return err
 		}

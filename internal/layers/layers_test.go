@@ -31,7 +31,7 @@ var allowed = map[string][]string{
 	"model":       {"encoder", "modalities", "tokenizers", "sharing", "moe", "checkpoint", "autograd", "tensor"},
 	"pretrained":  {"model", "encoder", "modalities", "tokenizers", "sharing", "checkpoint", "tensor"},
 	"datasets":    {"modalities", "tokenizers"},
-	"design": {"compare", "train", "model", "sharing", "tensor"},
+	"design":      {"compare", "train", "model", "sharing", "tensor"},
 	"compare": {
 		"train", "pretrained", "model", "datasets", "configs",
 		"modalities", "tokenizers", "sharing", "moe", "tensor",
