@@ -90,13 +90,13 @@ func TestSparseRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		beside.Data = nil // not looked at
-		size, err := Size([]Tensor{c.tensor, beside}, meta)
+		size, err := Size([]Tensor{c.tensor, beside}, nil, meta)
 		if err != nil || size != info.Size() {
 			t.Errorf("%s: size %d (%v), the file has %d", c.name, size, err, info.Size())
 		}
 		dense := c.tensor
 		dense.Sparse = false
-		if whole, _ := Size([]Tensor{dense, beside}, meta); c.packed && size >= whole || !c.packed && size != whole {
+		if whole, _ := Size([]Tensor{dense, beside}, nil, meta); c.packed && size >= whole || !c.packed && size != whole {
 			t.Errorf("%s: %d bytes, %d when stored whole", c.name, size, whole)
 		}
 		if info.Size() > int64(c.most) {

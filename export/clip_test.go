@@ -86,7 +86,7 @@ func TestCLIPRefuses(t *testing.T) {
 		{`"length": 20`, `"length": 20, "pad": 1`, "modalities.text.input.pad: 1"},
 		{`"length": 20`, `"length": 20, "stop": 7`, "modalities.text.input.stop: 7"},
 		{`"sharing"`, `"temperature": {"bias": true}, "sharing"`, "temperature.bias"},
-		{`"sharing": {`, `"sharing": {"router": {"experts": 2, "gate": "shared"}, `, "sharing.router: a CLIPModel has one"},
+		{`"sharing": {`, `"sharing": {"router": {"experts": 2, "gate": "shared"}, `, "sharing.router"},
 		{`"text"`, `"audio": {}, "text"`, "[audio image text]"},
 	} {
 		config := strings.Replace(duo, c.from, c.to, 1)

@@ -187,8 +187,6 @@ func TestONNXRefuses(t *testing.T) {
 		{`"pool": "classes"`, `"stem": "residual"`, "modalities.image.stem: residual"},
 		{`"pool": "classes"`, `"branch": {"layers": [1]}`, "modalities.image.branch"},
 		{`"text": {`, `"text": {"factor": 4, `, "modalities.text.factor"},
-		{`"experts": "modality"`, `"delta": {"kind": "lora", "by": "layer", "rank": 2}`, "sharing.delta"},
-		{`"experts": "modality"`, `"mix": {"kind": "stitch"}`, "sharing.mix"},
 		{`"unique": 2`, `"unique": 2, "depth": true`, "sharing.layers.depth"},
 	} {
 		config := strings.Replace(trio, c.from, c.to, 1)

@@ -340,7 +340,6 @@ func (w *Weights) Serving(layer int, modality string, r Role) []string {
 			}
 		}
 	}
-	n := w.Tensor(layer, modality, r)
 	switch {
 	case w.Routed(layer) && (r == Up || r == Down || r == Gate || r == Residual):
 		for _, e := range w.routedEntries(layer, modality) {
@@ -354,8 +353,9 @@ func (w *Weights) Serving(layer int, modality string, r Role) []string {
 		}
 		add(w.mixName(layer, modality, r))
 	case w.Config.Compress.covers(r):
-		add(w.compressedTensors(n)...)
+		add(w.compressedTensors(w.Tensor(layer, modality, r))...)
 	default:
+		n := w.Tensor(layer, modality, r)
 		add(n+"/weight", n+"/bias")
 	}
 	if w.Config.Delta.covers(r) {
