@@ -24,6 +24,15 @@ type Tensor struct {
 	Sparse bool
 }
 
+// Bytes is a named array of numbers of one byte each, row-major: of DType U8 or
+// I8.
+type Bytes struct {
+	Name  string
+	DType string
+	Shape []int
+	Data  []byte
+}
+
 const (
 	metaKey = "__metadata__"
 	// maxHeader is the limit that the format's own reader sets.

@@ -226,6 +226,19 @@ func (f *File) Read(name string, dst []float32, shape []int) error {
 	return nil
 }
 
+// Bytes returns a copy of a tensor of that type, U8 or I8. One that the file
+// lacks, or that has another shape or type, is an error.
+func (f *File) Bytes(name, dtype string, shape []int) ([]byte, error) {
+	src, found, err := f.bytes(name, shape)
+	if err != nil {
+		return nil, err
+	}
+	if found != dtype {
+		return nil, fmt.Errorf("%s: tensor %q is %s, expected %s", f.path, name, found, dtype)
+	}
+	return bytes.Clone(src), nil
+}
+
 // Floats returns a tensor's values where the file has them in memory, and
 // whether it has them there as this machine's float32; where it has not, Read
 // converts them. Errors are Read's. The values must not be written to, nor read

@@ -19,7 +19,13 @@ import (
 // tensors and meta give the same bytes. The file appears whole or not at all.
 // A name that occurs twice, or data that does not fit its shape, is an error.
 func Write(path string, tensors []Tensor, meta map[string]string) error {
-	parts, head, err := lay(tensors, meta, true)
+	return WriteBytes(path, tensors, nil, meta)
+}
+
+// WriteBytes is Write with arrays of bytes, which stand behind the tensors, so
+// that float32 lies as it must.
+func WriteBytes(path string, tensors []Tensor, bytes []Bytes, meta map[string]string) error {
+	parts, head, err := lay(tensors, bytes, meta, true)
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
@@ -36,10 +42,11 @@ func Write(path string, tensors []Tensor, meta map[string]string) error {
 	})
 }
 
-// Size returns the size in bytes of the file that Write would make. The values
-// of tensors that are not Sparse are not looked at and may be absent.
-func Size(tensors []Tensor, meta map[string]string) (int64, error) {
-	parts, head, err := lay(tensors, meta, false)
+// Size returns the size in bytes of the file that WriteBytes would make. The
+// values of tensors that are not Sparse, and bytes, are not looked at and may be
+// absent.
+func Size(tensors []Tensor, bytes []Bytes, meta map[string]string) (int64, error) {
+	parts, head, err := lay(tensors, bytes, meta, false)
 	size := int64(len(head))
 	for _, p := range parts {
 		size += int64(p.bytes)
@@ -48,9 +55,9 @@ func Size(tensors []Tensor, meta map[string]string) (int64, error) {
 }
 
 // lay returns the parts of a file in their order, and what stands before them.
-// Bits come last, so that values begin at a multiple of four bytes. With whole all
-// tensors must have their values.
-func lay(tensors []Tensor, meta map[string]string, whole bool) (parts []stored, head []byte, err error) {
+// Bits and bytes come last, so that values begin at a multiple of four bytes. With
+// whole all tensors must have their values.
+func lay(tensors []Tensor, bytes []Bytes, meta map[string]string, whole bool) (parts []stored, head []byte, err error) {
 	all := maps.Clone(meta)
 	for key := range meta {
 		if strings.HasSuffix(key, bitsOf) {
@@ -81,6 +88,21 @@ func lay(tensors []Tensor, meta map[string]string, whole bool) (parts []stored, 
 				parts = append(parts, p)
 			}
 		}
+	}
+	for _, b := range slices.SortedFunc(slices.Values(bytes), func(a, b Bytes) int { return strings.Compare(a.Name, b.Name) }) {
+		n, err := count(b.Shape)
+		switch {
+		case err != nil:
+			return nil, nil, fmt.Errorf("tensor %q: %w", b.Name, err)
+		case b.DType != "U8" && b.DType != "I8":
+			return nil, nil, fmt.Errorf("tensor %q: bytes of %q, expected U8 or I8", b.Name, b.DType)
+		case whole && n != len(b.Data):
+			return nil, nil, fmt.Errorf("tensor %q: shape %v needs %d values, found %d", b.Name, b.Shape, n, len(b.Data))
+		}
+		ends = append(ends, stored{b.Name, b.DType, append([]int{}, b.Shape...), n, func(w io.Writer) error {
+			_, err := w.Write(b.Data)
+			return err
+		}})
 	}
 	parts = append(parts, ends...)
 	head, err = header(parts, all)

@@ -2,6 +2,7 @@ package compare
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -63,11 +64,11 @@ func (c *comparison) schedule(ctx context.Context) error {
 		case b.CPUSeconds > 0:
 			if v.steps = c.measured(v); v.steps == 0 {
 				seconds, err := c.stepSeconds(ctx, v)
+				if ctx.Err() != nil {
+					return err
+				}
 				if err != nil {
-					if ctx.Err() != nil {
-						return err
-					}
-					v.steps = 1 // its rows fail in the same way, and say so
+					v.err = err
 					break
 				}
 				v.steps = max(int(b.CPUSeconds/seconds), 1)
@@ -77,6 +78,9 @@ func (c *comparison) schedule(ctx context.Context) error {
 		}
 	}
 	for _, r := range c.rows {
+		if r.of.err != nil {
+			continue
+		}
 		r.record.Steps = r.of.steps
 		if err := r.save(); err != nil {
 			return err
@@ -95,15 +99,17 @@ func (c *comparison) measured(v *variant) int {
 	return 0
 }
 
-// Steps that are run to measure: the first of them are not counted.
+// What is measured begins after some steps that are not counted, and ends when
+// there are enough steps and enough time to tell.
 const (
 	warmup  = 3
 	counted = 12
+	enough  = 0.3 // seconds
 )
 
 // stepSeconds measures the CPU time of a step of the variant. Evaluations and
 // checkpoints are not part of it.
-func (c *comparison) stepSeconds(ctx context.Context, v *variant) (float64, error) {
+func (c *comparison) stepSeconds(ctx context.Context, v *variant) (seconds float64, err error) {
 	dir := filepath.Join(c.Dir, runsDir, ".measure-"+v.name)
 	if err := os.RemoveAll(dir); err != nil {
 		return 0, err
@@ -111,25 +117,28 @@ func (c *comparison) stepSeconds(ctx context.Context, v *variant) (float64, erro
 	defer os.RemoveAll(dir)
 	o := c.options(v, 1, dir)
 	o.Val = nil
+	o.Settings.SaveEvery = math.MaxInt
 	o.Settings.Steps = max(o.Settings.Steps, warmup+counted)
-	o.Settings.SaveEvery = o.Settings.Steps
-	o.MaxSteps = warmup + counted
-	var began, ended float64
-	o.Report = func(done, _ int) {
-		switch done {
-		case warmup:
-			began = measure.CPUSeconds()
-		case warmup + counted:
-			ended = measure.CPUSeconds()
+	measuring, stop := context.WithCancel(ctx)
+	defer stop()
+	var began float64
+	o.Report = func(done, of int) {
+		now := measure.CPUSeconds()
+		switch n := done - warmup; {
+		case n <= 0:
+			began = now
+		case now > began && (n >= counted && now-began >= enough || done == of):
+			seconds = (now - began) / float64(n)
+			stop()
 		}
 	}
-	if _, err := train.Run(ctx, o); err != nil {
+	if _, err := train.Run(measuring, o); err != nil && (ctx.Err() != nil || !errors.Is(err, train.ErrInterrupted)) {
 		return 0, err
 	}
-	if !(ended > began) {
-		return 0, fmt.Errorf("compare: the system does not say how much CPU time a step takes; give the budget in steps or samples")
+	if seconds == 0 {
+		return 0, fmt.Errorf("compare: the CPU time of a step cannot be measured here; give the budget in steps or samples")
 	}
-	return (ended - began) / counted, nil
+	return seconds, nil
 }
 
 // clock divides the CPU time of the process among the rows that run: those that

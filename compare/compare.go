@@ -95,7 +95,8 @@ type variant struct {
 	pair     string // "audio+image", or "" for all that the config trains
 	config   model.Config
 	settings train.Settings
-	steps    int // of its schedule under the budget
+	steps    int   // of its schedule under the budget
+	err      error // why that is not known
 }
 
 // Run trains what has not been trained and reports all rows, in

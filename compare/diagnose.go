@@ -8,32 +8,16 @@ import (
 	"github.com/onetrunk/onetrunk/modalities"
 	"github.com/onetrunk/onetrunk/model"
 	"github.com/onetrunk/onetrunk/moe"
-	"github.com/onetrunk/onetrunk/sharing"
 	"github.com/onetrunk/onetrunk/tokenizers"
 	"github.com/onetrunk/onetrunk/train"
 )
 
 type metrics = train.Metrics
 
-// Conflicts are the cosines between the gradients of pairs' losses.
-type Conflicts struct {
-	Pairs      []string         `json:"pairs"`
-	Modalities []string         `json:"modalities"`
-	Tensors    []ConflictTensor `json:"tensors"`
-}
-
-type ConflictTensor struct {
-	Tensor     string             `json:"tensor"`
-	Layer      int                `json:"layer"`
-	Role       sharing.Role       `json:"role"`
-	Pairs      map[string]float64 `json:"pairs"`
-	Modalities map[string]float64 `json:"modalities"`
-}
-
 // Diagnosis is what is measured of a trained row beside its retrieval.
 type Diagnosis struct {
 	// Conflicts are of batches of the training data.
-	Conflicts *Conflicts `json:"conflicts,omitempty"`
+	Conflicts *train.ConflictMap `json:"conflicts,omitempty"`
 	// Experts is which modality uses which expert, of the first of the test data;
 	// nil where nothing is routed.
 	Experts []moe.Use `json:"experts,omitempty"`
@@ -42,10 +26,24 @@ type Diagnosis struct {
 // diagnosed is the number of values of a modality that ExpertUse is told by.
 const diagnosed = 128
 
-// diagnose measures a trained row.
+// conflictBatches is the number of batches that conflicts are measured on.
+const conflictBatches = 4
+
+// diagnose measures a trained row. Its options are those of its training.
 func (c *comparison) diagnose(ctx context.Context, r *row, m *model.Model) (Diagnosis, error) {
 	var d Diagnosis
-	var err error
+	if before := r.record.Row; before != nil { // tested on other data
+		d.Conflicts = before.Diagnosis.Conflicts
+	} else if len(r.of.pairs(c.Train.Modalities())) > 1 {
+		conflicts, err := train.Conflicts(ctx, m, c.Train, train.ConflictOptions{
+			Batch: r.of.settings.Batch, Batches: conflictBatches, Seed: r.record.Key.Seed,
+			Positives: r.of.settings.Positives, MaxBad: c.MaxBad,
+		})
+		if err != nil {
+			return d, err
+		}
+		d.Conflicts = &conflicts
+	}
 	if m.Config.Sharing.Router == nil {
 		return d, nil
 	}
@@ -92,9 +90,64 @@ func (c *comparison) inputs(ctx context.Context, m *model.Model) ([]model.Input,
 
 // diagnoses sums up what was measured of the rows.
 func (r *Result) diagnoses() {
+	var maps []*train.ConflictMap
 	for _, row := range r.Rows {
-		if row.Diagnosis != nil && r.Experts == nil {
-			r.Experts = row.Diagnosis.Experts
+		d := row.Diagnosis
+		if row.Error != "" || d == nil {
+			continue
+		}
+		if r.Experts == nil {
+			r.Experts = d.Experts
+		}
+		if d.Conflicts != nil {
+			maps = append(maps, d.Conflicts)
 		}
 	}
+	r.Conflicts = meanConflicts(maps)
+}
+
+// meanConflicts returns the mean of maps of one config's rows, nil of none. Where
+// training has changed a map, a tensor's mean is over the rows that have it.
+func meanConflicts(maps []*train.ConflictMap) *train.ConflictMap {
+	if len(maps) == 0 {
+		return nil
+	}
+	mean := *maps[0]
+	mean.Tensors = nil
+	at := map[string]int{}
+	var of [][]train.Conflict // by tensor
+	for _, m := range maps {
+		for _, t := range m.Tensors {
+			i, ok := at[t.Tensor]
+			if !ok {
+				i = len(of)
+				at[t.Tensor] = i
+				of = append(of, nil)
+			}
+			of[i] = append(of[i], t)
+		}
+	}
+	for _, ts := range of {
+		t := ts[0]
+		t.Pairs, t.Modalities = meanFigures(ts, byPairs), meanFigures(ts, byModalities)
+		t.PairNorms = meanFigures(ts, func(t train.Conflict) map[string]float64 { return t.PairNorms })
+		t.ModalityNorms = meanFigures(ts, func(t train.Conflict) map[string]float64 { return t.ModalityNorms })
+		mean.Tensors = append(mean.Tensors, t)
+	}
+	return &mean
+}
+
+// meanFigures returns the mean of each figure over those that have it.
+func meanFigures(ts []train.Conflict, of func(train.Conflict) map[string]float64) map[string]float64 {
+	values := map[string][]float64{}
+	for _, t := range ts {
+		for k, v := range of(t) {
+			values[k] = append(values[k], v)
+		}
+	}
+	means := map[string]float64{}
+	for k, v := range values {
+		means[k] = StatOf(v).Mean
+	}
+	return means
 }

@@ -8,16 +8,18 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/onetrunk/onetrunk/train"
 )
 
 // byPairs and byModalities are the figures of a tensor.
-func byPairs(t ConflictTensor) map[string]float64      { return t.Pairs }
-func byModalities(t ConflictTensor) map[string]float64 { return t.Modalities }
+func byPairs(t train.Conflict) map[string]float64      { return t.Pairs }
+func byModalities(t train.Conflict) map[string]float64 { return t.Modalities }
 
 // heat draws a map of cosines: a block for each two pairs (or modalities), in it
 // the layers by role, each layer the first that a tensor serves. A place that
 // several physical tensors serve has their mean; deltas and the like have none.
-func heat(c *Conflicts, by func(ConflictTensor) map[string]float64) template.HTML {
+func heat(c *train.ConflictMap, by func(train.Conflict) map[string]float64) template.HTML {
 	var keys, roles []string
 	layers := 0
 	for _, t := range c.Tensors {
@@ -65,14 +67,14 @@ func heat(c *Conflicts, by func(ConflictTensor) map[string]float64) template.HTM
 }
 
 // physical reports whether a tensor is a weight with its bias.
-func physical(t ConflictTensor) bool {
+func physical(t train.Conflict) bool {
 	name, _, _ := strings.Cut(path.Base(t.Tensor), "@")
 	return name == string(t.Role)
 }
 
 // meanOf returns the mean of a figure over the tensors of a layer and role that
 // have it, and their names.
-func meanOf(c *Conflicts, by func(ConflictTensor) map[string]float64, key string, layer int, role string) (mean float64, names []string) {
+func meanOf(c *train.ConflictMap, by func(train.Conflict) map[string]float64, key string, layer int, role string) (mean float64, names []string) {
 	for _, t := range c.Tensors {
 		if v, ok := by(t)[key]; ok && t.Layer == layer && string(t.Role) == role && physical(t) {
 			mean += v

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/onetrunk/onetrunk/model/diagram"
+	"github.com/onetrunk/onetrunk/train"
 )
 
 //go:embed report.html
@@ -17,8 +18,8 @@ var page string
 var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
 	"percent": percent, "short": short, "strip": strip, "scatter": scatter, "colour": colour,
 	"map": drawMap, "count": func(n int) string { return short(float64(n)) }, "points": points, "signed": signed, "tint": tint, "experts": experts, "plain": plain, "sub": sub,
-	"conflicts": func(c *Conflicts) template.HTML { return heat(c, byPairs) },
-	"within":    func(c *Conflicts) template.HTML { return heat(c, byModalities) },
+	"conflicts": func(c *train.ConflictMap) template.HTML { return heat(c, byPairs) },
+	"within":    func(c *train.ConflictMap) template.HTML { return heat(c, byModalities) },
 	"arrow":     func(d string) string { return strings.ReplaceAll(d, ">", " → ") },
 	"json": func(raw json.RawMessage) string {
 		var v any

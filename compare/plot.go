@@ -42,7 +42,7 @@ func fit(values []float64, from, to float64, log bool) axis {
 		lo, hi = math.Log10(lo), math.Log10(hi)
 	}
 	room := 0.08 * (hi - lo)
-	if room == 0 {
+	if hi-lo < 1e-3*math.Abs(hi) || hi == lo { // the same but for rounding
 		room = max(0.1*math.Abs(hi), 0.01)
 	}
 	a.lo, a.hi = lo-room, hi+room
@@ -80,8 +80,8 @@ func (a axis) ticks(n int) []float64 {
 			break
 		}
 	}
-	for v := math.Ceil(lo/step) * step; v <= hi+step*1e-9; v += step {
-		ts = append(ts, v)
+	for i := math.Ceil(lo / step); i*step <= hi && len(ts) <= 2*n; i++ {
+		ts = append(ts, i*step)
 	}
 	return ts
 }

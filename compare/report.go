@@ -8,6 +8,7 @@ import (
 	"github.com/onetrunk/onetrunk/model"
 	"github.com/onetrunk/onetrunk/moe"
 	"github.com/onetrunk/onetrunk/tensor"
+	"github.com/onetrunk/onetrunk/train"
 )
 
 // Report is what came of a comparison. Shares of queries are in 0..1.
@@ -67,8 +68,8 @@ type Result struct {
 	SamplesPerS Stat `json:"samples_per_s"`
 	CPUSeconds  Stat `json:"cpu_seconds"`
 	// Conflicts is the mean over the rows, Experts is of the first row.
-	Conflicts *Conflicts `json:"conflicts,omitempty"`
-	Experts   []moe.Use  `json:"experts,omitempty"`
+	Conflicts *train.ConflictMap `json:"conflicts,omitempty"`
+	Experts   []moe.Use          `json:"experts,omitempty"`
 	// Model is what the model is made of; nil where no row came to its figures.
 	Model *model.Report `json:"model,omitempty"`
 	Rows  []Row         `json:"rows"`
@@ -153,7 +154,7 @@ func over(rows []Row, figure func(Row) (float64, bool)) Stat {
 			values = append(values, v)
 		}
 	}
-	return statOf(values)
+	return StatOf(values)
 }
 
 // all is over for a figure that every row has.
@@ -210,8 +211,8 @@ func (r *Result) sum() {
 
 // relate fills in what is about several configs.
 func (r *Report) relate() {
-	unique := Front{Cost: "unique parameters"}
-	flops := Front{Cost: "FLOPs per sample"}
+	unique := Front{Cost: UniqueParameters}
+	flops := Front{Cost: FLOPsPerSample}
 	for i, c := range r.Configs {
 		for d := range c.Directions {
 			if !slices.Contains(r.Directions, d) {

@@ -8,23 +8,25 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/onetrunk/onetrunk/train"
 )
 
 func TestStat(t *testing.T) {
-	if s := statOf([]float64{1, 2, 6}); s.Mean != 3 || !near(s.SD, math.Sqrt(7)) || s.N != 3 {
+	if s := StatOf([]float64{1, 2, 6}); s.Mean != 3 || !near(s.SD, math.Sqrt(7)) || s.N != 3 {
 		t.Errorf("%+v, want 3 and the root of (4+1+9)/2", s)
 	}
-	if s := statOf([]float64{5}); s != (Stat{Mean: 5, N: 1}) {
+	if s := StatOf([]float64{5}); s != (Stat{Mean: 5, N: 1}) {
 		t.Errorf("%+v of one value", s)
 	}
-	if s := statOf(nil); s != (Stat{}) {
+	if s := StatOf(nil); s != (Stat{}) {
 		t.Errorf("%+v of none", s)
 	}
 }
 
 // TestPairedTest holds the test against tables of Student's distribution.
 func TestPairedTest(t *testing.T) {
-	d := Difference{Stat: statOf([]float64{1, 2, 3})} // t = 2*sqrt(3)/1
+	d := Difference{Stat: StatOf([]float64{1, 2, 3})} // t = 2*sqrt(3)/1
 	d.test()
 	// With 2 degrees of freedom the distribution function is
 	// 1/2 + t/(2 sqrt(2+t^2)), and the quantile of 0.975 is 4.302653.
@@ -44,7 +46,7 @@ func TestPairedTest(t *testing.T) {
 		{[]float64{0, 0, 0}, true, 1},
 		{[]float64{2, 2}, true, 0},
 	} {
-		d := Difference{Stat: statOf(c.values)}
+		d := Difference{Stat: StatOf(c.values)}
 		d.test()
 		if d.Tested != c.tested || d.P != c.p || math.IsNaN(d.T) || math.IsInf(d.T, 0) {
 			t.Errorf("%v: %+v, want tested %t, p %g", c.values, d, c.tested, c.p)
@@ -92,6 +94,32 @@ func TestNumbers(t *testing.T) {
 	}
 	if got := signed(-0.034); got != "−3.4" {
 		t.Errorf("written %s", got)
+	}
+}
+
+func TestAxis(t *testing.T) {
+	for _, c := range []struct {
+		values []float64
+		log    bool
+		n      int // of ticks, at least
+	}{
+		{[]float64{1, 2, 3}, false, 4},
+		{[]float64{7}, false, 2},
+		{[]float64{0, 0}, false, 2},
+		{[]float64{0.1 + 0.2, 0.3}, false, 2}, // equal but for rounding
+		{[]float64{5e4, 9e6}, true, 5},
+		{[]float64{1e6, 1.01e6}, true, 2},
+	} {
+		a := fit(c.values, 0, 100, c.log)
+		ts := a.ticks(6)
+		if len(ts) < c.n || len(ts) > 12 {
+			t.Errorf("%v: ticks %v", c.values, ts)
+		}
+		for _, v := range append(ts, c.values...) {
+			if at := a.at(v); !(at >= -1e-6 && at <= 100+1e-6) {
+				t.Errorf("%v: %g is at %g", c.values, v, at)
+			}
+		}
 	}
 }
 
@@ -148,7 +176,7 @@ func TestPage(t *testing.T) {
 	r := mustRun(t, o)
 	r.Configs[0].Sharing = `<script>"&`
 	page := checkPage(t, r)
-	for _, want := range []string{"2 configs under one budget", "<h2>Transfer</h2>", "<h2>Experts by modality</h2>", "<h2>Maps</h2>", "&lt;script&gt;&#34;&amp;", "nose → ear", "prefers-color-scheme:dark"} {
+	for _, want := range []string{"2 configs under one budget", "<h2>Transfer</h2>", "<h2>Conflicts between gradients</h2>", "ear+eye and ear+nose", "<h2>Experts by modality</h2>", "<h2>Maps</h2>", "&lt;script&gt;&#34;&amp;", "nose → ear", "prefers-color-scheme:dark"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page holds no %q", want)
 		}
@@ -171,8 +199,28 @@ func TestPage(t *testing.T) {
 	}
 }
 
+func TestMeanConflicts(t *testing.T) {
+	of := func(pairs map[string]float64, tensors ...string) *train.ConflictMap {
+		m := &train.ConflictMap{}
+		for _, name := range tensors {
+			m.Tensors = append(m.Tensors, train.Conflict{Tensor: name, Pairs: pairs})
+		}
+		return m
+	}
+	got := meanConflicts([]*train.ConflictMap{
+		of(map[string]float64{"p": 0.5, "q": 1}, "a"),
+		of(map[string]float64{"p": -0.1}, "a", "b"), // a layer has split
+	})
+	if len(got.Tensors) != 2 || got.Tensors[0].Tensor != "a" || !near(got.Tensors[0].Pairs["p"], 0.2) || got.Tensors[0].Pairs["q"] != 1 || got.Tensors[1].Pairs["p"] != -0.1 {
+		t.Errorf("%+v", got.Tensors)
+	}
+	if meanConflicts(nil) != nil {
+		t.Error("a mean of nothing")
+	}
+}
+
 func TestHeat(t *testing.T) {
-	c := &Conflicts{Tensors: []ConflictTensor{
+	c := &train.ConflictMap{Tensors: []train.Conflict{
 		{Tensor: "trunk/0/attn/qkv", Layer: 0, Role: "qkv", Pairs: map[string]float64{"a+b|a+c": -0.5}},
 		{Tensor: "trunk/1/ffn@a/up", Layer: 1, Role: "up", Pairs: map[string]float64{"a+b|a+c": 0.25}},
 		{Tensor: "trunk/1/ffn@b/up", Layer: 1, Role: "up", Pairs: map[string]float64{"a+b|a+c": 0.75}},
@@ -184,7 +232,7 @@ func TestHeat(t *testing.T) {
 			t.Errorf("no %q in %s", want, drawn)
 		}
 	}
-	if drawn := heat(c, func(t ConflictTensor) map[string]float64 { return t.Modalities }); drawn != "" {
+	if drawn := heat(c, func(t train.Conflict) map[string]float64 { return t.Modalities }); drawn != "" {
 		t.Errorf("drawn of nothing: %s", drawn)
 	}
 }

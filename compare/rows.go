@@ -283,6 +283,9 @@ func (b *bar) step(r *row, done int) {
 
 // run brings a row to its figures.
 func (c *comparison) run(ctx context.Context, r *row, b *bar) error {
+	if r.of.err != nil {
+		return r.of.err
+	}
 	if !r.record.Trained {
 		if err := c.trainRow(ctx, r, b); err != nil {
 			return err

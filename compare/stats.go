@@ -15,8 +15,8 @@ type Stat struct {
 	N  int     `json:"n"`
 }
 
-// statOf returns the mean and spread of values.
-func statOf(values []float64) Stat {
+// StatOf returns the mean and spread of values.
+func StatOf(values []float64) Stat {
 	s := Stat{N: len(values)}
 	for _, v := range values {
 		s.Mean += v / float64(s.N)
@@ -67,6 +67,12 @@ func (d *Difference) test() {
 	half := student.Quantile(0.975) * d.SD / math.Sqrt(float64(d.N))
 	d.Low, d.High = d.Mean-half, d.Mean+half
 }
+
+// The costs of fronts.
+const (
+	UniqueParameters = "unique parameters"
+	FLOPsPerSample   = "FLOPs per sample"
+)
 
 // Front says which configs no other beats at once in mean R@1 and in a cost.
 type Front struct {

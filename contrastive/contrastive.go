@@ -90,6 +90,14 @@ func (o *Objective) Forward(t *autograd.Tape, vs []Vectors, groups []int32) Resu
 // common returns the places in a and in b of the batch rows that both have,
 // and the rows' groups.
 func common(a, b []int, groups []int32) (ia, ib, g []int32) {
+	both(a, b, func(i, j int) {
+		ia, ib, g = append(ia, int32(i)), append(ib, int32(j)), append(g, groups[a[i]])
+	})
+	return ia, ib, g
+}
+
+// both calls f with the places in a and in b of every batch row that both have.
+func both(a, b []int, f func(i, j int)) {
 	for i, j := 0, 0; i < len(a) && j < len(b); {
 		switch {
 		case a[i] < b[j]:
@@ -97,12 +105,11 @@ func common(a, b []int, groups []int32) (ia, ib, g []int32) {
 		case a[i] > b[j]:
 			j++
 		default:
-			ia, ib, g = append(ia, int32(i)), append(ib, int32(j)), append(g, groups[a[i]])
+			f(i, j)
 			i++
 			j++
 		}
 	}
-	return ia, ib, g
 }
 
 // pick returns some rows of z, or z itself when they are all of them.

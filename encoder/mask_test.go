@@ -44,8 +44,10 @@ func TestGradientsThroughMasks(t *testing.T) {
 // TestUnitsThatAreOffAreNotThere: an embedding does not change with what a unit
 // that is off reads and writes.
 func TestUnitsThatAreOffAreNotThere(t *testing.T) {
-	s := sharing.Config{Layers: sharing.Layers{Scheme: "none", Roles: "all"}, Experts: "none",
-		Mask: &sharing.Mask{Kind: "units", Keep: 0.5, Score: "causal", By: "modality", At: 1, Batches: 1}}
+	s := sharing.Config{
+		Layers: sharing.Layers{Scheme: "none", Roles: "all"}, Experts: "none",
+		Mask: &sharing.Mask{Kind: "units", Keep: 0.5, Score: "causal", By: "modality", At: 1, Batches: 1},
+	}
 	bank, trunk, heads := build(t, s)
 	trunk.weights.Switch(bank.Param("trunk/1/ffn@image/up/units"), 3, false)
 	rng := rand.New(rand.NewPCG(4, 2))

@@ -35,6 +35,10 @@ func CLIP(m *model.Model, dir string) error {
 	if m.Config.Temperature.Bias {
 		return fmt.Errorf("temperature.bias: a CLIPModel adds none")
 	}
+	m, err := whole(m)
+	if err != nil {
+		return err
+	}
 	c := &clip{image: newTower(m, "image"), text: newTower(m, "text")}
 	if err := c.check(); err != nil {
 		return err

@@ -36,6 +36,18 @@ func Run(m *model.Model, dir string) error {
 	return model.Mark(step, "latest")
 }
 
+// whole returns a model whose places are served by whole tensors, for formats that
+// know no others.
+func whole(m *model.Model) (*model.Model, error) {
+	if m.Config.Sharing.Layers.Depth {
+		return nil, fmt.Errorf("sharing.layers.depth: the format has no place for rows that layers add")
+	}
+	if m.Config.Sharing.Router != nil {
+		return nil, fmt.Errorf("sharing.router: the format has no place for gates")
+	}
+	return m.Whole()
+}
+
 // fresh makes a folder, or takes one that is there and empty.
 func fresh(dir string) error {
 	entries, err := os.ReadDir(dir)
@@ -96,7 +108,7 @@ func (t *tower) refuse(key string, found any, reason string) error {
 func (t *tower) plain() error {
 	s, of := t.sequence, t.m.Config.Sharing
 	if t.m.Config.Modalities[t.modality].Trunk != nil {
-		of.Mix, of.Delta = nil, nil // which are the shared trunk's
+		of.Mix, of.Delta, of.Mask = nil, nil, nil // which are the shared trunk's
 	}
 	switch {
 	case s.Stem == "residual" || s.Stem == "gru":
@@ -109,6 +121,8 @@ func (t *tower) plain() error {
 		return fmt.Errorf("sharing.mix: tensors that are made of several cannot be exported")
 	case of.Delta != nil:
 		return fmt.Errorf("sharing.delta: cannot be exported")
+	case of.Mask != nil:
+		return fmt.Errorf("sharing.mask: entries that modalities do not use cannot be exported")
 	case of.Layers.Depth:
 		return fmt.Errorf("sharing.layers.depth: cannot be exported")
 	}

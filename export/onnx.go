@@ -22,6 +22,10 @@ import (
 // layers stands once in a file; one that serves several modalities stands in
 // the file of each.
 func ONNX(m *model.Model, dir string) error {
+	m, err := whole(m)
+	if err != nil {
+		return err
+	}
 	var graphs []*graph
 	for _, name := range m.Modalities() {
 		t := newTower(m, name)

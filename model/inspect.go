@@ -86,6 +86,9 @@ func (m *Model) Inspect() Report {
 			r.Parameters.Trunk += n
 		}
 	}
+	for _, c := range m.Bank.Codes() {
+		r.Parameters.Stored += c.Rows * c.Cols
+	}
 	r.Bytes = m.Size()
 	for _, name := range m.names {
 		trunk := m.trunks[name].Weights().Trunk + "/"
@@ -124,14 +127,8 @@ func (m *Model) Inspect() Report {
 
 // places lists the places of all trunks, the shared one's first.
 func (m *Model) places() []Place {
-	all := []*sharing.Weights{m.Weights}
-	for _, name := range m.names {
-		if w := m.trunks[name].Weights(); w != m.Weights {
-			all = append(all, w)
-		}
-	}
 	var ps []Place
-	for _, w := range all {
+	for _, w := range m.weights() {
 		for _, e := range w.Entries() {
 			p := Place{Entry: e, Serving: w.Serving(e.Layer, e.Modality, e.Role)}
 			if e.Expert != "" {

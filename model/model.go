@@ -32,7 +32,6 @@ type Model struct {
 	branches    map[string]*tokenizers.Branch // of modalities that have one
 	heads       map[string]*encoder.Head
 	trunks      map[string]*encoder.Trunk // by modality
-	rounded     map[string]bool           // weights that are int8
 	fingerprint string
 	hashing     sync.Mutex // of the fingerprint
 	tapes       sync.Pool
@@ -56,7 +55,6 @@ func build(cfg Config, processors map[string]modalities.Processor, dev tensor.De
 		Config: cfg, Device: dev, Bank: bank,
 		names: cfg.names(), processors: processors,
 		stems: map[string]*tokenizers.Stem{}, branches: map[string]*tokenizers.Branch{}, heads: map[string]*encoder.Head{}, trunks: map[string]*encoder.Trunk{},
-		rounded: map[string]bool{},
 	}
 	for _, name := range m.names {
 		layout := processors[name].Layout()
@@ -70,7 +68,7 @@ func build(cfg Config, processors map[string]modalities.Processor, dev tensor.De
 	for _, name := range m.names {
 		m.trunks[name] = shared
 		if own := cfg.Modalities[name].Trunk; own != nil {
-			layers := sharing.Config{Layers: cfg.Sharing.Layers}
+			layers := sharing.Config{Layers: cfg.Sharing.Layers, Compress: cfg.Sharing.Compress}
 			m.trunks[name] = encoder.NewTrunk(*own, sharing.NewWeights(layers, m.Bank, "trunk@"+name, own.Layers, []string{name}))
 		}
 		m.heads[name] = encoder.NewHead(cfg.trunk(name), m.Bank, name, cfg.Modalities[name].Sequence, cfg.Trunk.Embed)
@@ -143,16 +141,27 @@ func (m *Model) ClampTemperatures() {
 // alone: faster, a quarter of the memory, and a little off.
 func (m *Model) Int8() {
 	m.Fingerprint() // of the weights as they were
-	for _, t := range m.trunks {
-		t.Weights().Int8()
+	for _, w := range m.weights() {
+		w.Int8()
 	}
-	for _, e := range m.Inspect().Map {
-		p := e.Tensor + "/weight"
-		if e.Role.Product() && !m.rounded[p] && !m.trunks[e.Modality].Weights().Folded(e.Layer, e.Modality, e.Role) {
-			m.Bank.Set(m.Bank.Param(p), m.Device.Int8(m.Bank.Param(p).Value))
-			m.rounded[p] = true
+}
+
+// fold makes weights that are made of others once, of values that do not change.
+func (m *Model) fold() {
+	for _, w := range m.weights() {
+		w.Fold()
+	}
+}
+
+// weights lists those of all trunks, the shared one's first.
+func (m *Model) weights() []*sharing.Weights {
+	all := []*sharing.Weights{m.Weights}
+	for _, name := range m.names {
+		if w := m.trunks[name].Weights(); w != m.Weights {
+			all = append(all, w)
 		}
 	}
+	return all
 }
 
 // Dim returns E, the length of an embedding.
@@ -178,7 +187,7 @@ func (m *Model) Fingerprint() string {
 	m.hashing.Lock()
 	defer m.hashing.Unlock()
 	if m.fingerprint == "" {
-		m.fingerprint = fingerprint(Tensors(m.Bank))
+		m.fingerprint = fingerprint(Tensors(m.Bank), codes(m.Bank))
 	}
 	return m.fingerprint
 }

@@ -88,9 +88,7 @@ func OpenOn(dir string, dev tensor.Device) (*Model, error) {
 	if err := m.open(weights); err != nil {
 		return nil, err
 	}
-	for _, t := range m.trunks {
-		t.Weights().Fold()
-	}
+	m.fold()
 	return m, nil
 }
 
@@ -166,9 +164,9 @@ func (m *Model) WriteConfig(dir string) error {
 // Save writes the weights as dir/model.safetensors, each physical tensor once
 // under its own name.
 func (m *Model) Save(dir string) error {
-	tensors := Tensors(m.Bank)
-	m.fingerprint = fingerprint(tensors)
-	return checkpoint.Write(filepath.Join(dir, weightsFile), tensors, meta(m.fingerprint))
+	tensors, codes := Tensors(m.Bank), codes(m.Bank)
+	m.fingerprint = fingerprint(tensors, codes)
+	return checkpoint.WriteBytes(filepath.Join(dir, weightsFile), tensors, codes, meta(m.fingerprint))
 }
 
 // meta is the metadata of a file of weights.
@@ -187,11 +185,24 @@ func (m *Model) Size() int64 {
 		}
 		ts = append(ts, t)
 	}
-	size, err := checkpoint.Size(ts, meta(fingerprint(nil)))
+	var bs []checkpoint.Bytes
+	for _, c := range m.Bank.Codes() {
+		bs = append(bs, checkpoint.Bytes{Name: c.Name, DType: c.DType(), Shape: c.Shape()})
+	}
+	size, err := checkpoint.Size(ts, bs, meta(fingerprint(nil, nil)))
 	if err != nil {
 		panic(err) // names and shapes are the bank's own
 	}
 	return size
+}
+
+// codes returns all of a bank's codes as they are written down.
+func codes(b *sharing.Bank) []checkpoint.Bytes {
+	var bs []checkpoint.Bytes
+	for _, c := range b.Codes() {
+		bs = append(bs, checkpoint.Bytes{Name: c.Name, DType: c.DType(), Shape: c.Shape(), Data: c.Pack()})
+	}
+	return bs
 }
 
 // Tensors returns all of a bank's values as they are written down.
@@ -252,8 +263,13 @@ func (m *Model) read(path string, visit func(f *checkpoint.File, p *autograd.Par
 			missing = append(missing, fmt.Sprintf("%s %v", p.Name, p.Shape()))
 		}
 	}
+	for _, c := range m.Bank.Codes() {
+		if !slices.Contains(have, c.Name) {
+			missing = append(missing, fmt.Sprintf("%s %s %v", c.Name, c.DType(), c.Shape()))
+		}
+	}
 	for _, name := range have {
-		if !m.Bank.Has(name) {
+		if !m.Bank.Has(name) && m.Bank.CodesOf(name) == nil {
 			extra = append(extra, name)
 		}
 	}
@@ -262,6 +278,15 @@ func (m *Model) read(path string, visit func(f *checkpoint.File, p *autograd.Par
 	}
 	for _, p := range m.Bank.Params() {
 		if err := visit(f, p); err != nil {
+			return err
+		}
+	}
+	for _, c := range m.Bank.Codes() {
+		packed, err := f.Bytes(c.Name, c.DType(), c.Shape())
+		if err != nil {
+			return err
+		}
+		if err := c.Unpack(packed); err != nil {
 			return err
 		}
 	}
@@ -280,8 +305,21 @@ func Checksum(ts []checkpoint.Tensor) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// fingerprint is the first half of a checksum.
-func fingerprint(ts []checkpoint.Tensor) string { return Checksum(ts)[:32] }
+// fingerprint is the first half of a checksum of tensors and, where there are any,
+// of codes.
+func fingerprint(ts []checkpoint.Tensor, codes []checkpoint.Bytes) string {
+	sum := Checksum(ts)
+	if len(codes) > 0 {
+		h := sha256.New()
+		fmt.Fprintln(h, sum)
+		for _, c := range codes {
+			fmt.Fprintln(h, c.Name, c.Shape)
+			h.Write(c.Data)
+		}
+		sum = hex.EncodeToString(h.Sum(nil))
+	}
+	return sum[:32]
+}
 
 func writeFloats(w hash.Hash, x []float32, buf []byte) {
 	for len(x) > 0 {

@@ -157,6 +157,9 @@ func (s *Start) Fill(m *model.Model) error {
 
 // layersDiffer is what a tower cannot begin: layers that share tensors.
 func layersDiffer(c model.Config, t encoder.Config) error {
+	if c.Sharing.Compress != nil {
+		return fmt.Errorf("sharing.compress: a tower begins whole; train, then compress the run")
+	}
 	if c.Sharing.Layers.Scheme != "none" && t.Layers > 1 {
 		return fmt.Errorf("sharing.layers.scheme %q: layers that share their tensors cannot begin as the tower's, which differ", c.Sharing.Layers.Scheme)
 	}

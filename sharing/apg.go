@@ -61,7 +61,7 @@ func (p *Pass) Enter(layer int, x *autograd.Var, runs []Run, spans []tensor.Span
 	}
 	p.contexts = contexts{layer: layer}
 	if d.Of == "modality" {
-		p.z, p.contexts.of = p.Bank.Param(p.contextName(layer)).Var(), p.Modalities
+		p.z, p.of = p.Bank.Param(p.contextName(layer)).Var(), p.Modalities
 		return
 	}
 	means, run, end := p.tape.Sparse(), -1, 0
@@ -74,7 +74,7 @@ func (p *Pass) Enter(layer int, x *autograd.Var, runs []Run, spans []tensor.Span
 			means.Add(int32(s.Start+i), 1/float32(s.Len))
 		}
 		means.EndRow()
-		p.contexts.of = append(p.contexts.of, runs[run].Modality)
+		p.of = append(p.of, runs[run].Modality)
 	}
 	p.z = p.tape.Gather(autograd.Term{S: means, X: x})
 }

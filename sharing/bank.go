@@ -16,6 +16,8 @@ type Bank struct {
 	empty  bool // whether tensors are made without values
 	params []*autograd.Param
 	byName map[string]*autograd.Param
+	codes  []*Codes
+	coded  map[string]*Codes
 }
 
 // NewEmptyBank is NewBank for tensors whose values are all to be Set: none are
@@ -30,7 +32,7 @@ func NewEmptyBank(dev tensor.Device) *Bank {
 // depend on the seed and its name alone, so that models which differ
 // elsewhere begin equal.
 func NewBank(dev tensor.Device, seed uint64) *Bank {
-	return &Bank{dev: dev, seed: seed, byName: map[string]*autograd.Param{}}
+	return &Bank{dev: dev, seed: seed, byName: map[string]*autograd.Param{}, coded: map[string]*Codes{}}
 }
 
 // Params lists all parameters, in the order in which they were made.
@@ -53,16 +55,22 @@ func (b *Bank) Matrix(name string, rows, cols int, std float64) *autograd.Param 
 
 // matrix is Matrix for a weight that begins as the one of the name from would.
 func (b *Bank) matrix(name, from string, rows, cols int, std float64) *autograd.Param {
+	p := b.add(name, rows, cols, b.normal(from, std))
+	p.Decay = true
+	return p
+}
+
+// normal returns the function that draws the first values of the tensor of a
+// name, in row-major order.
+func (b *Bank) normal(name string, std float64) func(x []float32) {
 	h := fnv.New64a()
-	h.Write([]byte(from))
+	h.Write([]byte(name))
 	rng := rand.New(rand.NewPCG(b.seed, h.Sum64()))
-	p := b.add(name, rows, cols, func(x []float32) {
+	return func(x []float32) {
 		for i := range x {
 			x[i] = float32(rng.NormFloat64()*std) + 0 // no negative zeros
 		}
-	})
-	p.Decay = true
-	return p
+	}
 }
 
 // Vector adds a bias, gain or other vector [n] whose elements begin at v.
@@ -117,6 +125,34 @@ func (b *Bank) Set(p *autograd.Param, x *tensor.Tensor) {
 		b.dev.Free(&old)
 	}
 	*p.Value = *x
+}
+
+// Put gives a parameter of a bank without values its own.
+func (b *Bank) Put(p *autograd.Param, x []float32) {
+	t := b.dev.NewLasting(p.Value.Rows, p.Value.Cols)
+	b.dev.Write(t, x)
+	b.Set(p, t)
+}
+
+// Take copies all values from another bank. A tensor that is missing there, or of
+// another shape, is an error that names it.
+func (b *Bank) Take(from *Bank) error {
+	for _, p := range b.params {
+		if !from.Has(p.Name) {
+			return fmt.Errorf("there is no tensor %q to begin from", p.Name)
+		}
+		if err := b.Write(p, from.Read(from.Param(p.Name))); err != nil {
+			return err
+		}
+	}
+	for _, c := range b.codes {
+		of := from.coded[c.Name]
+		if of == nil || of.Rows != c.Rows || of.Cols != c.Cols || of.Bits != c.Bits {
+			return fmt.Errorf("there are no codes %q [%d, %d] of %d bits to begin from", c.Name, c.Rows, c.Cols, c.Bits)
+		}
+		c.set(of.codes)
+	}
+	return nil
 }
 
 // Elements returns the number of trained values in all tensors, each counted

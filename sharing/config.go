@@ -52,8 +52,8 @@ func (r Role) attention() bool { return r == Norm1 || r == Qkv || r == Out }
 
 // Config is the "sharing" block of a config: the one language in which every
 // way of sharing is written. What it describes is implemented where the concept
-// stands: map, mix, delta, mask and pull here, router in moe, balance and phases
-// in train.
+// stands: map, mix, delta, mask, pull and compress here, router in moe, balance
+// and phases in train.
 type Config struct {
 	// Layers says which layers use the same tensors.
 	Layers Layers `json:"layers"`
@@ -75,6 +75,8 @@ type Config struct {
 	Router *Router `json:"router,omitempty"`
 	// Pull draws private tensors together.
 	Pull *Pull `json:"pull,omitempty"`
+	// Compress says in what form the tensors of products are kept.
+	Compress *Compress `json:"compress,omitempty"`
 	// Balance makes one update of the losses of the pairs.
 	Balance *Balance `json:"balance,omitempty"`
 	// Adapt gives layers private tensors while they train.
@@ -106,7 +108,8 @@ type Layers struct {
 	Scheme string `json:"scheme"`
 	// Unique is M, for sequence, cycle and cycle_rev.
 	Unique int `json:"unique,omitempty"`
-	// Roles says what is shared across layers: "all", "attention" or "ffn".
+	// Roles says what is shared across layers: "all", "attention" or "ffn", each
+	// with its norm, or "products": all but the norms.
 	Roles string `json:"roles,omitempty"`
 	// Depth adds a learned row of each layer to what the layer reads, so that
 	// layers which share all tensors may differ (Universal Transformer,
@@ -159,6 +162,7 @@ func (c *Config) Validate(layers int, modalities []string) error {
 		{c.Mask != nil, c.Mask.validate},
 		{c.Router != nil, func(c *Config) error { return c.Router.validate(c, layers, modalities) }},
 		{c.Pull != nil, c.Pull.validate},
+		{c.Compress != nil, c.Compress.validate},
 		{c.Balance != nil, c.Balance.validate},
 		{c.Adapt != nil, c.Adapt.validate},
 	} {
@@ -185,10 +189,21 @@ func (l Layers) Validate(layers int) error {
 	default:
 		return fmt.Errorf("sharing.layers.scheme: %q is not one of none, universal, sequence, cycle, cycle_rev", l.Scheme)
 	}
-	if !slices.Contains([]string{"all", "attention", "ffn"}, l.Roles) {
-		return fmt.Errorf("sharing.layers.roles: %q is not one of all, attention, ffn", l.Roles)
+	if !slices.Contains([]string{"all", "attention", "ffn", "products"}, l.Roles) {
+		return fmt.Errorf("sharing.layers.roles: %q is not one of all, attention, ffn, products", l.Roles)
 	}
 	return nil
+}
+
+// covers reports whether a role is shared across layers.
+func (l Layers) covers(r Role) bool {
+	switch l.Roles {
+	case "all":
+		return true
+	case "products":
+		return r.Product()
+	}
+	return (l.Roles == "attention") == r.attention()
 }
 
 func (r *Rule) validate(at string, layers int, modalities []string) error {
@@ -269,6 +284,7 @@ func (c Config) String() string {
 		{c.Mask != nil, func() string { return c.Mask.String() }},
 		{c.Router != nil, func() string { return c.Router.String() }},
 		{c.Pull != nil, func() string { return c.Pull.String() }},
+		{c.Compress != nil, func() string { return c.Compress.String() }},
 		{c.Balance != nil, func() string { return c.Balance.String() }},
 		{c.Adapt != nil, func() string { return c.Adapt.String() }},
 		{len(c.Phases) > 0, func() string { return fmt.Sprintf("%d phases", len(c.Phases)) }},

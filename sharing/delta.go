@@ -27,6 +27,8 @@ type Delta struct {
 	By string `json:"by,omitempty"`
 	// Rank of lora and apg; a rank of 0 adds nothing.
 	Rank int `json:"rank,omitempty"`
+	// Bias adds to the bias too, at each of lora's places.
+	Bias bool `json:"bias,omitempty"`
 	// Lambda weighs taps' penalty.
 	Lambda float64 `json:"lambda,omitempty"`
 	// Of is what apg's S depends on: the mean of a sample's own "tokens" as they
@@ -74,8 +76,11 @@ func (d *Delta) validate(c *Config) error {
 		key, kind string
 		set       bool
 	}{
-		{"by", "lora", d.By != ""}, {"lambda", "taps", d.Lambda != 0},
-		{"of", "apg", d.Of != ""}, {"inner", "apg", d.Inner != 0},
+		{"by", "lora", d.By != ""},
+		{"bias", "lora", d.Bias},
+		{"lambda", "taps", d.Lambda != 0},
+		{"of", "apg", d.Of != ""},
+		{"inner", "apg", d.Inner != 0},
 	} {
 		if k.set && k.kind != d.Kind {
 			return fmt.Errorf("sharing.delta.%s: is of kind %s, not %s", k.key, k.kind, d.Kind)
@@ -118,7 +123,7 @@ func (w *Weights) deltaTensors(layer int, modality string, r Role) []string {
 	n := w.deltaName(layer, modality, r)
 	switch w.Config.Delta.Kind {
 	case "lora":
-		return []string{n + "/a", n + "/b"}
+		return []string{n + "/a", n + "/b", n + "/bias"} // of which the bank has some
 	case "taps":
 		return []string{n + "/delta", n + "/score"}
 	}
@@ -135,6 +140,9 @@ func (w *Weights) declareDelta(r Role, out, in int) {
 			case d.Kind == "lora" && !b.Has(n+"/a"):
 				b.Matrix(n+"/a", in, d.Rank, 1/math.Sqrt(float64(in)))
 				b.Matrix(n+"/b", out, d.Rank, 0)
+				if d.Bias {
+					b.Vector(n+"/bias", out, 0)
+				}
 			case d.Kind == "taps" && !b.Has(n+"/delta"):
 				b.Matrix(n+"/delta", out, in, 0).Sparse = true
 				b.Vector(n+"/score", 1, 0.15)
@@ -148,16 +156,21 @@ func (w *Weights) declareDelta(r Role, out, in int) {
 // threshold is the score from which a taps delta counts.
 const threshold = 0.1
 
-// withDelta returns a weight with the static delta of a place.
-func (p *Pass) withDelta(weight *autograd.Var, layer int, modality string, r Role) *autograd.Var {
+// withDelta returns a weight and bias with the static delta of a place.
+func (p *Pass) withDelta(part autograd.Part, layer int, modality string, r Role) autograd.Part {
 	n := p.deltaName(layer, modality, r)
 	of := func(name string) *autograd.Var { return p.Bank.Param(n + name).Var() }
 	if p.Config.Delta.Kind == "lora" {
 		b := of("/b")
-		return p.tape.Linear(b, []autograd.Part{{Rows: b.Rows(), W: of("/a")}}, autograd.LinearOptions{Residual: weight})
+		part.W = p.tape.Linear(b, []autograd.Part{{Rows: b.Rows(), W: of("/a")}}, autograd.LinearOptions{Residual: part.W})
+		if p.Config.Delta.Bias {
+			part.B = p.tape.Sum([]float32{1, 1}, part.B, of("/bias"))
+		}
+		return part
 	}
 	on := p.tape.Above(of("/score"), threshold)
-	return p.tape.Sum([]float32{1, 1}, weight, p.tape.Mix(on, autograd.MixTerm{Coefs: []int{0}, X: of("/delta")}))
+	part.W = p.tape.Sum([]float32{1, 1}, part.W, p.tape.Mix(on, autograd.MixTerm{Coefs: []int{0}, X: of("/delta")}))
+	return part
 }
 
 // tapsPenalty returns the mean [1, 1] of all scores' absolute values.

@@ -389,20 +389,27 @@ func TestTAPSScoreGradient(t *testing.T) {
 
 func TestDeltasAndMixesNameTheKey(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		`sharing.delta.kind: "lore" is not one of`:                        func(c *Config) { c.Delta = &Delta{Kind: "lore"} },
-		`sharing.delta.by: "" is not one of layer, modality, both`:        func(c *Config) { c.Delta = &Delta{Kind: "lora", Rank: 2} },
-		`sharing.delta.rank: expected at least 0, found -1`:               func(c *Config) { c.Delta = &Delta{Kind: "lora", By: "layer", Rank: -1} },
-		`sharing.delta.rank: taps has none`:                               func(c *Config) { c.Delta = &Delta{Kind: "taps", Rank: 1} },
-		`sharing.delta.lambda: expected at least 0, found -1`:             func(c *Config) { c.Delta = &Delta{Kind: "taps", Lambda: -1} },
-		`sharing.delta.lambda: is of kind taps, not lora`:                 func(c *Config) { c.Delta = &Delta{Kind: "lora", By: "both", Lambda: 1} },
-		`sharing.delta.of: "batch" is not one of tokens, modality`:        func(c *Config) { c.Delta = &Delta{Kind: "apg", Of: "batch"} },
-		`sharing.delta.inner: expected at least 0, found -2`:              func(c *Config) { c.Delta = &Delta{Kind: "apg", Of: "tokens", Inner: -2} },
-		`sharing.delta.inner: is of kind apg, not taps`:                   func(c *Config) { c.Delta = &Delta{Kind: "taps", Inner: 2} },
-		`sharing.delta.roles: "norm1" is a norm`:                          func(c *Config) { c.Delta = &Delta{Kind: "taps", Roles: []Role{Norm1}} },
-		`sharing.mix.kind: "stich" is not one of`:                         func(c *Config) { c.Mix = &Mix{Kind: "stich"} },
-		`sharing.mix.bank: expected at least 1 for kind bank`:             func(c *Config) { c.Mix = &Mix{Kind: "bank"} },
-		`found 2 for kind "stitch"`:                                       func(c *Config) { c.Mix = &Mix{Kind: "stitch", Bank: 2} },
-		`sharing.mix.roles: kind partitions is about all products`:        func(c *Config) { c.Mix = &Mix{Kind: "partitions", Roles: []Role{Up}} },
+		`sharing.delta.kind: "lore" is not one of`:                 func(c *Config) { c.Delta = &Delta{Kind: "lore"} },
+		`sharing.delta.by: "" is not one of layer, modality, both`: func(c *Config) { c.Delta = &Delta{Kind: "lora", Rank: 2} },
+		`sharing.delta.rank: expected at least 0, found -1`:        func(c *Config) { c.Delta = &Delta{Kind: "lora", By: "layer", Rank: -1} },
+		`sharing.delta.rank: taps has none`:                        func(c *Config) { c.Delta = &Delta{Kind: "taps", Rank: 1} },
+		`sharing.delta.lambda: expected at least 0, found -1`:      func(c *Config) { c.Delta = &Delta{Kind: "taps", Lambda: -1} },
+		`sharing.delta.lambda: is of kind taps, not lora`:          func(c *Config) { c.Delta = &Delta{Kind: "lora", By: "both", Lambda: 1} },
+		`sharing.delta.of: "batch" is not one of tokens, modality`: func(c *Config) { c.Delta = &Delta{Kind: "apg", Of: "batch"} },
+		`sharing.delta.inner: expected at least 0, found -2`:       func(c *Config) { c.Delta = &Delta{Kind: "apg", Of: "tokens", Inner: -2} },
+		`sharing.delta.inner: is of kind apg, not taps`:            func(c *Config) { c.Delta = &Delta{Kind: "taps", Inner: 2} },
+		`sharing.delta.roles: "norm1" is a norm`:                   func(c *Config) { c.Delta = &Delta{Kind: "taps", Roles: []Role{Norm1}} },
+		`sharing.mix.kind: "stich" is not one of`:                  func(c *Config) { c.Mix = &Mix{Kind: "stich"} },
+		`sharing.mix.bank: expected at least 1 for kind bank`:      func(c *Config) { c.Mix = &Mix{Kind: "bank"} },
+		`found 2 for kind "stitch"`:                                func(c *Config) { c.Mix = &Mix{Kind: "stitch", Bank: 2} },
+		`sharing.mix.roles: kind partitions is about all products`: func(c *Config) {
+			c.Mix = &Mix{Kind: "partitions", Roles: []Role{Up}, Search: &Search{Budget: 1, Tau: [2]float64{1, 1}, Rate: 1}}
+		},
+		`sharing.mix.search: belongs to kind partitions`: func(c *Config) { c.Mix = &Mix{Kind: "partitions"} },
+		`sharing.mix.search.rate: 0 is out of its range`: func(c *Config) { c.Mix = &Mix{Kind: "partitions", Search: &Search{Budget: 1, Tau: [2]float64{1, 1}}} },
+		`a search is about the map alone`: func(c *Config) {
+			c.Mix, c.Phases = &Mix{Kind: "partitions", Search: &Search{Budget: 1, Tau: [2]float64{1, 1}, Rate: 1}}, []Phase{{}}
+		},
 		`sharing.mix: "up" is private already`:                            func(c *Config) { c.Mix, c.Experts = &Mix{Kind: "stitch"}, "modality" },
 		`sharing.mix: does not go with sharing.map`:                       func(c *Config) { c.Mix, c.Map = &Mix{Kind: "stitch"}, []Rule{{Groups: [][]string{three}}} },
 		`sharing.map[0].groups: expected each of [audio image text] once`: func(c *Config) { c.Map = []Rule{{Groups: [][]string{{"audio", "text"}}}} },

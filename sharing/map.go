@@ -27,7 +27,7 @@ func NewMap(c Config, trunk string, layers int, modalities []string) *Map {
 	shared := physicalLayers(c.Layers, layers)
 	for _, r := range Roles {
 		m.physical[r] = own
-		if c.Layers.Roles == "all" || (c.Layers.Roles == "attention") == r.attention() {
+		if c.Layers.covers(r) {
 			m.physical[r] = shared
 		}
 		private := slices.Contains(c.Private, r) || c.Experts == "modality" && (r == Up || r == Down)

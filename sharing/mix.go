@@ -88,6 +88,9 @@ func (m *Mix) validate(c *Config) error {
 		return fmt.Errorf("sharing.mix.search: belongs to kind partitions, which needs it; the kind is %q", m.Kind)
 	}
 	if m.Search != nil {
+		if c.Delta != nil || c.Mask != nil || c.Router != nil || c.Pull != nil || c.Balance != nil || c.Adapt != nil || len(c.Phases) > 0 {
+			return fmt.Errorf("sharing.mix: a search is about the map alone; what else the sharing block holds goes with the map that it finds")
+		}
 		if err := m.Search.validate(); err != nil {
 			return err
 		}

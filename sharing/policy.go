@@ -23,11 +23,9 @@ type Policy struct {
 	Noise func(unit string, n int) []float32
 }
 
-// SetPolicy gives a search its temperature and noise for the passes to come.
-func (w *Weights) SetPolicy(p Policy) { w.policy = &p }
-
-// Policy returns what SetPolicy set.
-func (w *Weights) Policy() Policy { return *w.policy }
+// SetPolicy gives a search its temperature and noise for the passes to come; nil
+// stands for a temperature of 1 and no noise.
+func (w *Weights) SetPolicy(p *Policy) { w.policy = p }
 
 // Partitions lists the ways to split names into groups, all together first and
 // all apart last; groups and their members stand in the order of names.

@@ -91,7 +91,7 @@ func TestSearchFindsWhatWasPlanted(t *testing.T) {
 			}
 		}
 		for n := range 400 {
-			w.SetPolicy(Policy{
+			w.SetPolicy(&Policy{
 				Tau: 2 * math.Pow(0.995, float64(n)), Budget: float64(planted), Weight: 1,
 				Noise: func(_ string, n int) []float32 {
 					g := make([]float32, n)

@@ -18,7 +18,9 @@ type Weights struct {
 
 	folded  map[string]autograd.Part // see Fold
 	factors map[string]*autograd.Var // of an APG delta, see Fold
-	rounded bool                     // whether what is folded is int8
+	rounded map[string]bool          // see Int8, by key or tensor
+	based   map[string]string        // of a basis: its name, by physical tensor
+	observe *Moments                 // see Observe
 	policy  *Policy                  // of a search
 
 	// Noise returns n draws of N(0, 1) for a routed layer of that name in a pass of
@@ -34,15 +36,21 @@ type Weights struct {
 // NewWeights makes the weights of a valid config for the trunk of that name.
 // Declare puts their tensors into the bank.
 func NewWeights(c Config, bank *Bank, trunk string, layers int, modalities []string) *Weights {
-	return &Weights{Map: NewMap(c, trunk, layers, modalities), Bank: bank, Config: c}
+	return &Weights{
+		Map: NewMap(c, trunk, layers, modalities), Bank: bank, Config: c,
+		rounded: map[string]bool{}, based: map[string]string{},
+	}
 }
 
 // Declare puts the tensors of a role that is a matrix [out, in] into the bank,
 // with biases; std is the standard deviation of their first values.
 func (w *Weights) Declare(r Role, out, in int, std float64) {
-	if w.Config.Mix.covers(r) {
+	switch {
+	case w.Config.Mix.covers(r):
 		w.declareMix(r, out, in, std)
-	} else {
+	case w.Config.Compress.covers(r):
+		w.declareCompressed(r, out, in, std)
+	default:
 		for _, name := range w.Tensors(r) {
 			w.declare(name, w.from(name, r), out, in, std)
 		}
@@ -76,6 +84,7 @@ type Pass struct {
 	*Weights
 	tape   *autograd.Tape
 	made   map[string]autograd.Part // by place, those that are no physical tensor
+	whole  map[string]autograd.Part // by physical tensor, those that are compressed
 	chosen map[string]*autograd.Var // of a search, by unit
 	contexts
 }
@@ -100,13 +109,18 @@ func (w *Weights) On(tape *autograd.Tape, runs []Run) *Pass {
 
 // makes reports whether any weight is made of others.
 func (w *Weights) makes() bool {
-	return w.Config.Mix != nil || w.Config.Delta.static() || w.Config.Mask != nil
+	return slices.ContainsFunc(Products, w.composed)
+}
+
+// composed reports whether the weights of a role are made of others.
+func (w *Weights) composed(r Role) bool {
+	return w.Config.Mix.covers(r) || w.Config.Compress.covers(r) || w.Config.Mask.covers(r) || w.Config.Delta.static() && w.Config.Delta.covers(r)
 }
 
 // make makes the weights of a modality that are made of others.
 func (p *Pass) make(modality string) {
 	for _, r := range Products {
-		if !p.Config.Mix.covers(r) && !(p.Config.Delta.static() && p.Config.Delta.covers(r)) && !p.Config.Mask.covers(r) {
+		if !p.composed(r) {
 			continue
 		}
 		for l := range p.Layers {
@@ -118,10 +132,10 @@ func (p *Pass) make(modality string) {
 			if p.Config.Mix.covers(r) {
 				part = p.mixed(l, modality, r)
 			} else {
-				part = p.Bank.Part(p.Tensor(l, modality, r), 0)
+				part = p.part(p.Tensor(l, modality, r), r)
 			}
 			if p.Config.Delta.static() && p.Config.Delta.covers(r) {
-				part.W = p.withDelta(part.W, l, modality, r)
+				part = p.withDelta(part, l, modality, r)
 			}
 			if p.Config.Mask.covers(r) {
 				part = p.masked(part, l, modality, r)
@@ -174,6 +188,9 @@ func (p *Pass) Parts(layer int, r Role, runs []Run) []autograd.Part {
 // layer, [T, out], with what a delta that depends on the sample adds.
 // spans are those of the rows.
 func (p *Pass) Linear(layer int, r Role, x *autograd.Var, runs []Run, spans []tensor.Span, o autograd.LinearOptions) *autograd.Var {
+	if p.observe != nil {
+		p.observe.add(p, layer, r, x, runs, o)
+	}
 	if d := p.Config.Delta; d.covers(r) && !d.static() {
 		o.Residual = p.perSample(layer, r, x, runs, spans, o)
 	}
@@ -195,34 +212,83 @@ func (p *Pass) Penalise(x *autograd.Var) *autograd.Var {
 	return x
 }
 
+// Made is the weight and the bias that serve a place in products. Places of equal
+// keys have the same ones.
+type Made struct {
+	Entry
+	Key string
+	autograd.Part
+}
+
+// Made returns the weights of all places that are products, without deltas that
+// depend on the sample. They live until free is called.
+func (w *Weights) Made() (made []Made, free func()) {
+	tape := autograd.NewTape(w.Bank.dev, false)
+	p := &Pass{Weights: w, tape: tape, made: map[string]autograd.Part{}}
+	for _, m := range w.Modalities {
+		p.make(m)
+	}
+	for _, e := range w.Entries() {
+		if !e.Role.Product() {
+			continue
+		}
+		key := w.made(e)
+		part, ok := p.made[key]
+		if !ok {
+			part = w.Bank.Part(e.Tensor, 0)
+		}
+		made = append(made, Made{e, key, part})
+	}
+	return made, tape.Release
+}
+
+// made names what serves an entry of the map: the effective weight of its place,
+// or the tensor of an expert.
+func (w *Weights) made(e Entry) string {
+	if e.Expert != "" {
+		return e.Tensor
+	}
+	return w.key(e.Layer, e.Modality, e.Role)
+}
+
 // Fold makes the weights that are made of others, and the products of APG's
-// factors, once for all passes on tapes that do not train. The bank's values must
-// not change afterwards.
+// factors, once for all passes on tapes that do not train; those that are kept as
+// int8 stay int8. The bank's values must not change afterwards.
 func (w *Weights) Fold() {
 	if w.folded != nil || w.factors != nil {
 		return
 	}
-	tape := autograd.NewTape(w.Bank.dev, false)
-	defer tape.Release()
+	dev := w.Bank.dev
 	lasting := func(v *autograd.Var) *autograd.Var {
 		if v == nil {
 			return nil
 		}
-		t := w.Bank.dev.NewLasting(v.Rows(), v.Cols())
-		w.Bank.dev.Copy(t, v.Value)
+		t := dev.NewLasting(v.Rows(), v.Cols())
+		dev.Copy(t, v.Value)
 		return &autograd.Var{Value: t}
 	}
-	p := &Pass{Weights: w, tape: tape, made: map[string]autograd.Part{}}
 	if w.makes() {
-		for _, m := range w.Modalities {
-			p.make(m)
+		made, free := w.Made()
+		defer free()
+		w.folded = map[string]autograd.Part{}
+		for _, m := range made {
+			if _, done := w.folded[m.Key]; done || !w.composed(m.Role) {
+				continue
+			}
+			part := autograd.Part{B: lasting(m.B)}
+			if c := w.Config.Compress; c.covers(m.Role) && c.Kind == "int8" && !(w.Config.Delta.static() && w.Config.Delta.covers(m.Role)) {
+				part.W = &autograd.Var{Value: dev.Int8(m.W.Value)}
+				w.rounded[m.Key] = true
+			} else {
+				part.W = lasting(m.W)
+			}
+			w.folded[m.Key] = part
 		}
-		for key, part := range p.made {
-			p.made[key] = autograd.Part{W: lasting(part.W), B: lasting(part.B)}
-		}
-		w.folded = p.made
 	}
 	if d := w.Config.Delta; d != nil && d.Inner > 0 {
+		tape := autograd.NewTape(dev, false)
+		defer tape.Release()
+		p := &Pass{Weights: w, tape: tape}
 		products := map[string]*autograd.Var{}
 		for _, r := range Products {
 			for l := range w.Layers {
@@ -237,24 +303,29 @@ func (w *Weights) Fold() {
 	}
 }
 
-// Int8 folds the weights and rounds those that are made of others to int8, as
-// Device.Int8 does.
+// Int8 rounds the weights of products to int8, for passes on tapes that do not
+// train. Passes that train are not possible afterwards.
 func (w *Weights) Int8() {
 	w.Fold()
-	if w.rounded {
-		return
+	for _, e := range w.Entries() {
+		if !e.Role.Product() {
+			continue
+		}
+		key := w.made(e)
+		if w.folded[key].W == nil {
+			key = e.Tensor
+		}
+		if w.rounded[key] {
+			continue
+		}
+		w.rounded[key] = true
+		if part, ok := w.folded[key]; ok {
+			part.W.Value = w.Bank.dev.Int8(part.W.Value)
+		} else {
+			p := w.Bank.Param(e.Tensor + "/weight")
+			w.Bank.Set(p, w.Bank.dev.Int8(p.Value))
+		}
 	}
-	for key, part := range w.folded {
-		part.W = &autograd.Var{Value: w.Bank.dev.Int8(part.W.Value)}
-		w.folded[key] = part
-	}
-	w.rounded = true
-}
-
-// Folded reports whether the weight of a place is one that Fold made.
-func (w *Weights) Folded(layer int, modality string, r Role) bool {
-	_, ok := w.folded[w.key(layer, modality, r)]
-	return ok
 }
 
 // Serving lists the names of the parameters that serve a place, the physical
@@ -269,6 +340,7 @@ func (w *Weights) Serving(layer int, modality string, r Role) []string {
 			}
 		}
 	}
+	n := w.Tensor(layer, modality, r)
 	switch {
 	case w.Routed(layer) && (r == Up || r == Down || r == Gate || r == Residual):
 		for _, e := range w.routedEntries(layer, modality) {
@@ -281,8 +353,9 @@ func (w *Weights) Serving(layer int, modality string, r Role) []string {
 			add(n+"/weight", n+"/bias")
 		}
 		add(w.mixName(layer, modality, r))
+	case w.Config.Compress.covers(r):
+		add(w.compressedTensors(n)...)
 	default:
-		n := w.Tensor(layer, modality, r)
 		add(n+"/weight", n+"/bias")
 	}
 	if w.Config.Delta.covers(r) {

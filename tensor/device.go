@@ -63,6 +63,14 @@ type Device interface {
 	// Int8 returns a weight [O, I] for Linear alone: products with it round it
 	// to int8, each row of it to a scale of its own, and rows of x to integers.
 	Int8(w *Tensor) *Tensor
+	// Codes returns a matrix of small whole numbers, row-major, for Lookup alone. The
+	// caller does not change them any more.
+	Codes(rows, cols int, codes []uint8) *Tensor
+	// Lookup is y = table[codes] element by element, table [1, K], codes of Codes
+	// and below K, y of their shape. LookupGrad is its gradient by the table:
+	// dtable += the sums of the elements of dy that each value serves.
+	Lookup(y, table, codes *Tensor)
+	LookupGrad(dtable, dy, codes *Tensor)
 	// LinearInputGrad is the gradient of Linear by its input: dx [T, I] = or,
 	// with acc, += in'(x) (dy w), with what the parts of a norm want.
 	LinearInputGrad(dx, dy, w *Tensor, x Input, acc bool)

@@ -107,7 +107,11 @@ func (s *Stem) residual(t *autograd.Tape, batch []Tokens) *autograd.Var {
 // by line, and each picture's grid of pixels.
 func (l Layout) pixels(t *autograd.Tape, batch []Tokens) (*autograd.Var, [][2]int) {
 	side, c := l.side(), l.Planes
-	var all []float32
+	n := 0
+	for _, tokens := range batch {
+		n += len(tokens.Patches)
+	}
+	all := make([]float32, 0, n)
 	grids := make([][2]int, len(batch))
 	for i, tokens := range batch {
 		h, w := tokens.Grid[0]*side, tokens.Grid[1]*side

@@ -53,9 +53,9 @@ func (e Evaluation) Directions() []string {
 // Mean returns the mean R@1 over the directions and Worst the smallest.
 func (e Evaluation) Mean() (mean, worst float64) {
 	worst = 1
-	for _, m := range e.Pairs {
-		mean += m.R1 / float64(len(e.Pairs))
-		worst = min(worst, m.R1)
+	for _, d := range e.Directions() { // in an order, so that the sum's bits are the same
+		mean += e.Pairs[d].R1 / float64(len(e.Pairs))
+		worst = min(worst, e.Pairs[d].R1)
 	}
 	return mean, worst
 }
@@ -73,7 +73,20 @@ type gallery struct {
 // direction. Scores are made in blocks of queries; there is no N x N matrix.
 // maxBad is as in Options.
 func Evaluate(ctx context.Context, m *model.Model, src datasets.Source, maxBad float64, report Report) (Evaluation, error) {
-	e := Evaluation{Pairs: map[string]Metrics{}}
+	es, err := evaluate(ctx, m, src, maxBad, report, anyone)
+	return es[0], err
+}
+
+// anyone lets all values ask.
+func anyone([]int) bool { return true }
+
+// evaluate is Evaluate for several sets of queries, each of which says whether a
+// value asks that belongs to some items. All values can be found by all.
+func evaluate(ctx context.Context, m *model.Model, src datasets.Source, maxBad float64, report Report, asks ...func(items []int) bool) ([]Evaluation, error) {
+	es := make([]Evaluation, len(asks))
+	for i := range es {
+		es[i].Pairs = map[string]Metrics{}
+	}
 	var names []string
 	values := map[string][]datasets.DistinctCell{}
 	total := 0
@@ -85,10 +98,10 @@ func Evaluate(ctx context.Context, m *model.Model, src datasets.Source, maxBad f
 		}
 	}
 	if len(names) < 2 {
-		return e, fmt.Errorf("%s has %v; an evaluation needs at least two of the model's modalities %v", src.Name(), src.Modalities(), m.Modalities())
+		return es, fmt.Errorf("%s has %v; an evaluation needs at least two of the model's modalities %v", src.Name(), src.Modalities(), m.Modalities())
 	}
 	galleries := map[string]*gallery{}
-	done := 0
+	done, allBad := 0, 0
 	for _, name := range names {
 		g, bad, err := embedAll(ctx, m, src, name, values[name], func(n int) {
 			if report != nil {
@@ -96,35 +109,40 @@ func Evaluate(ctx context.Context, m *model.Model, src datasets.Source, maxBad f
 			}
 		})
 		if err != nil {
-			return e, err
+			return es, err
 		}
 		done += len(values[name])
-		e.Bad += bad
+		allBad += bad
 		galleries[name] = g
 	}
 	allowed := 0
 	if maxBad > 0 {
 		allowed = max(1, int(maxBad*float64(total)))
 	}
-	if e.Bad > allowed {
-		return e, fmt.Errorf("%s: %d of %d values could not be read, at most %d may (--max-bad)", src.Name(), e.Bad, total, allowed)
+	if allBad > allowed {
+		return es, fmt.Errorf("%s: %d of %d values could not be read, at most %d may (--max-bad)", src.Name(), allBad, total, allowed)
 	}
-	e.Gap = gaps(names, galleries, m.Dim())
+	gap := gaps(names, galleries, m.Dim())
+	for i := range es {
+		es[i].Gap, es[i].Bad = gap, allBad
+	}
 	for _, a := range names {
 		for _, b := range names {
 			if a == b {
 				continue
 			}
-			ranks, err := rankAll(ctx, m, galleries[a], galleries[b])
-			if err != nil {
-				return e, err
-			}
-			if len(ranks) > 0 {
-				e.Pairs[a+">"+b] = summarise(ranks, len(galleries[b].items))
+			for i, ask := range asks {
+				ranks, err := rankAll(ctx, m, galleries[a], galleries[b], ask)
+				if err != nil {
+					return es, err
+				}
+				if len(ranks) > 0 {
+					es[i].Pairs[a+">"+b] = summarise(ranks, len(galleries[b].items))
+				}
 			}
 		}
 	}
-	return e, nil
+	return es, nil
 }
 
 // gaps returns the modality gap of every pair.
@@ -209,8 +227,8 @@ func embedAll(ctx context.Context, m *model.Model, src datasets.Source, name str
 	return g, bad, nil
 }
 
-// rankAll returns the rank of every query that has a partner.
-func rankAll(ctx context.Context, m *model.Model, queries, targets *gallery) ([]float64, error) {
+// rankAll returns the rank of every query that asks and has a partner.
+func rankAll(ctx context.Context, m *model.Model, queries, targets *gallery, asks func(items []int) bool) ([]float64, error) {
 	partners := map[int][]int{} // of an item, the targets
 	for j, items := range targets.items {
 		for _, it := range items {
@@ -239,6 +257,9 @@ func rankAll(ctx context.Context, m *model.Model, queries, targets *gallery) ([]
 		m.Device.Free(q)
 		m.Device.Free(s)
 		for i := lo; i < hi; i++ {
+			if !asks(queries.items[i]) {
+				continue
+			}
 			clear(positive)
 			found := false
 			for _, it := range queries.items[i] {

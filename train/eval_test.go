@@ -59,13 +59,13 @@ func TestSeveralCaptionsOfAnItem(t *testing.T) {
 		"image>text": {images, captions, []float64{1, 1}},       // the best caption of each is nearest
 		"text>image": {captions, images, []float64{2, 1, 1, 1}}, // the caption at 60 degrees is nearer to the other picture
 	} {
-		got, err := rankAll(t.Context(), m, c.a, c.b)
+		got, err := rankAll(t.Context(), m, c.a, c.b, every)
 		if err != nil || !slices.Equal(got, c.want) {
 			t.Errorf("%s: ranks %v (%v), want %v", name, got, err, c.want)
 		}
 	}
 	alone := &gallery{z: at(45), items: [][]int{{7}}}
-	if got, err := rankAll(t.Context(), m, alone, captions); err != nil || len(got) != 0 {
+	if got, err := rankAll(t.Context(), m, alone, captions, every); err != nil || len(got) != 0 {
 		t.Errorf("a query without a partner has ranks %v (%v)", got, err)
 	}
 }

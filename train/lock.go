@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -25,7 +26,7 @@ func locked(m *model.Model, s *Settings) func(name string) bool {
 		}
 	}
 	return func(name string) bool {
-		if open[strings.TrimSuffix(strings.TrimSuffix(name, "/weight"), "/bias")] {
+		if open[path.Dir(name)] {
 			return false
 		}
 		for _, what := range s.Lock {

@@ -29,7 +29,7 @@ func (r *run) begin(ctx context.Context) error {
 			return err
 		}
 	case m != nil && m.Kind == "sparse" && len(w.Masked()) > 0:
-		if err := r.search(ctx); err != nil {
+		if err := r.findMasks(ctx); err != nil {
 			return err
 		}
 	}

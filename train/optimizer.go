@@ -3,7 +3,6 @@ package train
 import (
 	"fmt"
 	"math"
-	"path/filepath"
 	"slices"
 
 	"github.com/onetrunk/onetrunk/autograd"
@@ -154,10 +153,15 @@ func (o *optimizer) finish() (rate, norm float64, err error) {
 	return o.rate, norm, nil
 }
 
-const momentsFile = "optimizer.safetensors"
+// The files of moments in a checkpoint: of what is trained, and of a search's
+// logits.
+const (
+	momentsFile = "optimizer.safetensors"
+	policyFile  = "policy.safetensors"
+)
 
-// save writes the moments into a checkpoint's folder.
-func (o *optimizer) save(dir string) error {
+// save writes the moments into a file of a checkpoint.
+func (o *optimizer) save(path string) error {
 	var ts []checkpoint.Tensor
 	err := o.each(func(name string, p *autograd.Param, t *tensor.Tensor) error {
 		x := make([]float32, t.Len())
@@ -168,12 +172,12 @@ func (o *optimizer) save(dir string) error {
 	if err != nil {
 		return err
 	}
-	return checkpoint.Write(filepath.Join(dir, momentsFile), ts, nil)
+	return checkpoint.Write(path, ts, nil)
 }
 
 // load reads what save wrote.
-func (o *optimizer) load(dir string) error {
-	f, err := checkpoint.Open(filepath.Join(dir, momentsFile))
+func (o *optimizer) load(path string) error {
+	f, err := checkpoint.Open(path)
 	if err != nil {
 		return err
 	}

@@ -17,8 +17,9 @@ import (
 type forward struct {
 	model     *model.Model
 	objective contrastive.Objective
-	positives string // see Settings
-	data      string // what errors call the source
+	positives string      // see Settings
+	data      string      // what errors call the source
+	forgets   *forgetting // nil where nothing is to be forgotten
 }
 
 // selection says what of a batch takes part; the zero value takes all.
@@ -53,6 +54,9 @@ func (f *forward) run(tape *autograd.Tape, b *datasets.Batch, s selection) (cont
 			z = z.Constant()
 		}
 		vectors[i] = contrastive.Vectors{Modality: groups[i].Modality, Z: z, Rows: groups[i].Rows}
+	}
+	if f.forgets != nil {
+		return f.objective.Forget(tape, vectors, f.groups(b), f.forgets.first), nil
 	}
 	return f.objective.Forward(tape, vectors, f.groups(b)), nil
 }
@@ -171,7 +175,8 @@ func (r *run) backward(b *datasets.Batch, pairs []pairIn, s *stepStats) (float64
 	if r.balance != nil { // the log compares losses of equal weights
 		loss = 0
 	}
-	for i, p := range c.Pairs {
+	for _, p := range c.Pairs {
+		i := slices.IndexFunc(pairs, func(in pairIn) bool { return in.a == p.A && in.b == p.B })
 		of := s.observe(r.tape, pairs, i, p, r.Settings.Accumulate)
 		if r.balance != nil {
 			loss += pairs[i].share * of

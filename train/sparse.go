@@ -32,7 +32,7 @@ type inner struct {
 // found are masks by the weights that they are of.
 type found map[string][]float32
 
-// search finds the masks of every modality (Sun et al. 2020, algorithm 1). What
+// findMasks finds the masks of every modality (Sun et al. 2020, algorithm 1). What
 // the paper calls a task is here a modality with its pairs: in its runs its own
 // masks hold for all modalities, and tensors that do not serve it are whole.
 //
@@ -43,7 +43,7 @@ type found map[string][]float32
 //
 // The runs are ordinary ones in folders of their own. Those that are there are
 // used again, so a search that was stopped goes on.
-func (r *run) search(ctx context.Context) error {
+func (r *run) findMasks(ctx context.Context) error {
 	if err := r.searchedFor(); err != nil {
 		return err
 	}

@@ -58,8 +58,13 @@ func (r *run) save(best bool) (err error) {
 	if err := r.model.Save(making); err != nil {
 		return err
 	}
-	if err := r.opt.save(making); err != nil {
+	if err := r.opt.save(filepath.Join(making, momentsFile)); err != nil {
 		return err
+	}
+	if r.search != nil {
+		if err := r.search.opt.save(filepath.Join(making, policyFile)); err != nil {
+			return err
+		}
 	}
 	if r.Config.Sharing.Adapt != nil {
 		if err := r.model.WriteConfig(making); err != nil {
@@ -150,8 +155,16 @@ func (r *run) restore() error {
 	if err := r.model.Load(filepath.Join(dir, "model.safetensors")); err != nil {
 		return err
 	}
-	if err := r.opt.load(dir); err != nil {
+	if err := r.opt.load(filepath.Join(dir, momentsFile)); err != nil {
 		return err
+	}
+	if r.search != nil {
+		if err := r.search.opt.load(filepath.Join(dir, policyFile)); err != nil {
+			return err
+		}
+		for i := range r.search.opt.updates {
+			r.search.opt.updates[i] = max(s.Step-r.search.warmup, 0)
+		}
 	}
 	for i, p := range r.opt.params {
 		r.opt.updates[i] = r.updates(p.Name, s.Step)

@@ -36,6 +36,9 @@ type Options struct {
 	// Train and Val are the sources; Val may be nil, then no checkpoint is
 	// the best.
 	Train, Val datasets.Source
+	// Begin, where it is not nil, is a model of the same config whose values and
+	// processors the run begins with.
+	Begin *model.Model
 	// Dir is the run folder.
 	Dir string
 	// Resume goes on from the latest checkpoint in Dir. Otherwise Dir must
@@ -56,7 +59,8 @@ type Options struct {
 	// Report, if set, hears of every step, done of the steps of this run.
 	Report Report
 
-	inner *inner // of a run of a search
+	inner  *inner          // of a run of a search for masks
+	forget datasets.Source // items that the run unlearns; see Forget
 }
 
 // Result says how a run ended.
@@ -91,8 +95,10 @@ type run struct {
 	loader  *datasets.Loader
 	tape    *autograd.Tape
 	phases  phases
-	balance *balance // nil where there is none
-	apart   *apart   // the gradients of pairs, within a step
+	balance *balance    // nil where there is none
+	apart   *apart      // the gradients of pairs, within a step
+	search  *search     // nil without
+	forgets *forgetting // nil when nothing is to be forgotten
 	memory  *memory
 	log     *os.File
 	bar     *progress.Bar
@@ -108,6 +114,13 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 	defer r.log.Close()
+	defer r.search.close()
+	if r.forget != nil {
+		if err := r.beginForgetting(ctx); err != nil {
+			return Result{}, err
+		}
+		defer r.forgets.stop()
+	}
 	return r.train(ctx)
 }
 
@@ -135,6 +148,9 @@ func (r *run) prepare(ctx context.Context) error {
 			}
 			r.Config.Trunk, r.Config.Modalities = c.Trunk, c.Modalities
 		}
+	case r.Begin != nil:
+	case r.Config.Sharing.Compress != nil && r.Config.Sharing.Compress.Kind == "int8":
+		return fmt.Errorf("%s: sharing.compress.kind: int8 trains the scales of numbers that something else must have found: train, then mmtrain compress the run", r.Name)
 	case len(r.Settings.Init) > 0:
 		if start, r.Config, err = pretrained.Begin(r.Config, r.Settings.Init); err != nil {
 			return err
@@ -149,13 +165,21 @@ func (r *run) prepare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.Name, err)
 	}
-	if r.inner != nil {
+	switch {
+	case r.inner != nil:
 		processors = r.inner.processors
+	case r.Begin != nil && !r.Resume:
+		processors = r.Begin.Processors()
 	}
 	if err := r.fit(ctx, processors); err != nil {
 		return err
 	}
 	m := model.New(r.Config, processors, r.dev, r.Settings.Seed)
+	if r.Begin != nil && !r.Resume {
+		if err := m.Bank.Take(r.Begin.Bank); err != nil {
+			return fmt.Errorf("%s: %w", r.Name, err)
+		}
+	}
 	if start != nil {
 		if err := start.Fill(m); err != nil {
 			return err
@@ -179,11 +203,18 @@ func (r *run) prepare(ctx context.Context) error {
 	if maxBad == 0 {
 		maxBad = -1 // the loader's word for none
 	}
-	r.loader, err = datasets.NewLoader(r.Train, datasets.LoaderOptions{
+	load := datasets.LoaderOptions{
 		Processors: processors, Batch: r.Settings.Batch, Seed: r.Settings.Seed, MaxBad: maxBad,
 		OnBad: func(b datasets.BadRow) { r.bad = append(r.bad, b) },
-	})
-	if err != nil {
+	}
+	if r.search, err = newSearch(r, load); err != nil {
+		return err
+	}
+	src := r.Train
+	if r.search != nil {
+		src = half{r.Train, 0}
+	}
+	if r.loader, err = datasets.NewLoader(src, load); err != nil {
 		return err
 	}
 	if r.Resume {
@@ -285,6 +316,15 @@ func (r *run) steps(ctx context.Context, last int, res *Result) error {
 				return err
 			}
 		}
+		r.search.sample(n, false)
+		if r.forgets != nil {
+			if err := r.forgets.join(batch); err != nil {
+				if ctx.Err() != nil {
+					return r.interrupted()
+				}
+				return errors.Join(err, r.listBad())
+			}
+		}
 		if err := r.pass(batch, &s); err != nil {
 			return err
 		}
@@ -298,6 +338,9 @@ func (r *run) steps(ctx context.Context, last int, res *Result) error {
 		r.model.ClampTemperatures()
 		r.balance.learn(s.pairs)
 		r.state.Step = n
+		if err := r.search.step(ctx, n); err != nil {
+			return err
+		}
 		if err := r.remask(ctx, n); err != nil {
 			return err
 		}

@@ -63,6 +63,11 @@ func (c *compareCmd) Run(e *command.Env) error {
 	if err != nil {
 		return err
 	}
+	return failedRows(r)
+}
+
+// failedRows is an error when rows have no figures.
+func failedRows(r compare.Report) error {
 	if failed := r.Failed(); len(failed) > 0 {
 		return fmt.Errorf("%d of the runs failed; the first, %s with seed %d: %s", len(failed), failed[0].Config, failed[0].Seed, failed[0].Error)
 	}

@@ -17,13 +17,16 @@ import (
 
 // app is the command line.
 type app struct {
-	Train   trainCmd   `cmd:"" help:"Train a model on paired data."`
-	Eval    evalCmd    `cmd:"" help:"Figures of a model: retrieval, zero-shot classification, nearest neighbours, a linear probe."`
-	Compare compareCmd `cmd:"" help:"Train several configs under one budget and report what came of each."`
-	Inspect inspectCmd `cmd:"" help:"What a model is made of: the sharing map, parameters, FLOPs and bytes."`
-	Export  exportCmd  `cmd:"" help:"Write a model for other programs."`
-	Bench   benchCmd   `cmd:"" help:"Time training steps of a config on synthetic samples of full length."`
-	Data    dataCmd    `cmd:"" help:"Build datasets."`
+	Train    trainCmd    `cmd:"" help:"Train a model on paired data."`
+	Eval     evalCmd     `cmd:"" help:"Figures of a model: retrieval, zero-shot classification, nearest neighbours, a linear probe."`
+	Compare  compareCmd  `cmd:"" help:"Train several configs under one budget and report what came of each."`
+	Design   designCmd   `cmd:"" help:"Find which modalities share what, within a budget of parameters."`
+	Compress compressCmd `cmd:"" help:"Make a smaller run of a trained one."`
+	Forget   forgetCmd   `cmd:"" help:"Make a run that no longer knows some items."`
+	Inspect  inspectCmd  `cmd:"" help:"What a model is made of: the sharing map, parameters, FLOPs and bytes."`
+	Export   exportCmd   `cmd:"" help:"Write a model for other programs."`
+	Bench    benchCmd    `cmd:"" help:"Time training steps of a config on synthetic samples of full length."`
+	Data     dataCmd     `cmd:"" help:"Build datasets."`
 }
 
 var program = command.Program{

@@ -147,7 +147,7 @@ func TestMistakes(t *testing.T) {
 }
 
 func TestHelpTeaches(t *testing.T) {
-	for _, cmd := range [][]string{nil, {"train"}, {"eval"}, {"inspect"}, {"data"}, {"bench"}} {
+	for _, cmd := range [][]string{nil, {"train"}, {"eval"}, {"inspect"}, {"compare"}, {"design"}, {"data"}, {"bench"}, {"compress"}, {"forget"}} {
 		code, out, _ := mmtrain(t, append(cmd, "--help")...)
 		if code != 0 || !strings.Contains(out, "Usage: mmtrain") {
 			t.Errorf("%v --help: exit %d\n%s", cmd, code, out)

@@ -31,6 +31,7 @@ var allowed = map[string][]string{
 	"model":       {"encoder", "modalities", "tokenizers", "sharing", "moe", "checkpoint", "autograd", "tensor"},
 	"pretrained":  {"model", "encoder", "modalities", "tokenizers", "sharing", "checkpoint", "tensor"},
 	"datasets":    {"modalities", "tokenizers"},
+	"design":      {"compare", "train", "model", "sharing", "tensor"},
 	"compare": {
 		"train", "pretrained", "model", "datasets", "configs",
 		"modalities", "tokenizers", "sharing", "moe", "tensor",
@@ -44,7 +45,7 @@ var allowed = map[string][]string{
 	"evaluate":  {"datasets", "modalities", "tokenizers", "tensor"},
 	"configs":   nil,
 	"cmd": {
-		"compare", "train", "retrieval", "evaluate", "export", "pretrained", "model", "datasets", "contrastive", "configs",
+		"design", "compare", "train", "retrieval", "evaluate", "export", "pretrained", "model", "datasets", "contrastive", "configs",
 		"encoder", "modalities", "tokenizers", "sharing", "moe", "checkpoint", "autograd", "tensor",
 	},
 	"internal": nil,

@@ -116,9 +116,8 @@ func oklch(light float64, h hue) Colour {
 	for chroma := h.chroma; ; chroma -= 0.005 {
 		sin, cos := math.Sincos(h.angle * math.Pi / 180)
 		a, b := max(chroma, 0)*cos, max(chroma, 0)*sin
-		l := math.Pow(light+0.3963377774*a+0.2158037573*b, 3)
-		m := math.Pow(light-0.1055613458*a-0.0638541728*b, 3)
-		s := math.Pow(light-0.0894841775*a-1.2914855480*b, 3)
+		l, m, s := light+0.3963377774*a+0.2158037573*b, light-0.1055613458*a-0.0638541728*b, light-0.0894841775*a-1.2914855480*b
+		l, m, s = l*l*l, m*m*m, s*s*s
 		rgb := [3]float64{
 			4.0767416621*l - 3.3077115913*m + 0.2309699292*s,
 			-1.2684380046*l + 2.6097574011*m - 0.3413193965*s,

@@ -84,6 +84,10 @@ var kinds = []Kind{
 	{"units", "/", "a mask over units"},
 	{"gate", "%", "a gate over experts"},
 	{"residual", "~", "a learned sum of its own experts"},
+	{"basis", "=", "a basis that several layers share"},
+	{"coefficients", "~", "coefficients of a basis"},
+	{"codebook", "#", "a codebook"},
+	{"scale", "#", "8 bits, with a scale by row"},
 }
 
 // kindOf returns the kind of a parameter that is no part of a physical tensor.

@@ -83,6 +83,8 @@ func TestMarksAreWhatServesBeside(t *testing.T) {
 		{"per sample", []string{"trunk/1/apg/modalities", "trunk/1/attn/qkv/apg/s/weight"}, "N+", "+ apg: "},
 		{"a mask", []string{"trunk/1/attn@audio/qkv/mask"}, "N/", "/ mask: "},
 		{"units", []string{"trunk/1/ffn@audio/up/units"}, "N/", "/ units: "},
+		{"a basis", []string{"trunk/1/attn/qkv/coefficients", "trunk/0/attn/qkv/basis"}, "N~=", "= basis: "},
+		{"a codebook", []string{"trunk/1/attn/qkv/codebook"}, "N#", "# codebook: "},
 		{"two marks", []string{"trunk/1/attn/qkv/taps/delta", "trunk/1/attn/policy"}, "N+?", "? policy: "},
 		{"unknown", []string{"trunk/1/attn/qkv/novelty/weight"}, "N!", "! novelty: "},
 		{"a bank", []string{"trunk/1/attn#1/qkv/weight", "trunk/1/attn#1/qkv/bias", "trunk/1/attn@audio/qkv/mix"}, "NO~", "~ mix: "},

@@ -217,6 +217,10 @@ func glyph(g, filled, lines string) string {
 		return `<path d="M-4 0L0 -4L4 0L0 4Z" ` + attr(filled) + `/>`
 	case "?":
 		return `<path d="M-4 0L0 -4L4 0L0 4Z" ` + attr(lines) + `/>`
+	case "=":
+		return `<path d="M-4 -2H4M-4 2H4" ` + attr(lines) + `/>`
+	case "#":
+		return `<path d="M-4 -2H4M-4 2H4M-2 -4V4M2 -4V4" ` + attr(lines) + `/>`
 	case "%":
 		return `<path d="M0 4V1L-4 -4M0 1L4 -4M0 1V-4" ` + attr(lines) + `/>`
 	}
