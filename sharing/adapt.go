@@ -54,7 +54,7 @@ func (a *Adapt) validate(c *Config) error {
 
 // String describes the block in a few words.
 func (a *Adapt) String() string {
-	return fmt.Sprintf("split where gradients disagree by more than %g", a.Threshold)
+	return fmt.Sprintf("split where the cosine of gradients is below %g", a.Threshold)
 }
 
 // Half is the tensors of the attention or of the feed-forward network of a
