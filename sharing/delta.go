@@ -76,8 +76,11 @@ func (d *Delta) validate(c *Config) error {
 		key, kind string
 		set       bool
 	}{
-		{"by", "lora", d.By != ""}, {"bias", "lora", d.Bias}, {"lambda", "taps", d.Lambda != 0},
-		{"of", "apg", d.Of != ""}, {"inner", "apg", d.Inner != 0},
+		{"by", "lora", d.By != ""},
+		{"bias", "lora", d.Bias},
+		{"lambda", "taps", d.Lambda != 0},
+		{"of", "apg", d.Of != ""},
+		{"inner", "apg", d.Inner != 0},
 	} {
 		if k.set && k.kind != d.Kind {
 			return fmt.Errorf("sharing.delta.%s: is of kind %s, not %s", k.key, k.kind, d.Kind)
