@@ -73,7 +73,9 @@ func (c *Compress) validate(of *Config) error {
 		key, kind string
 		set       bool
 	}{
-		{"rank", "basis", c.Rank != 0}, {"ratio", "basis", c.Ratio != 0}, {"group", "basis", c.Group != 0},
+		{"rank", "basis", c.Rank != 0},
+		{"ratio", "basis", c.Ratio != 0},
+		{"group", "basis", c.Group != 0},
 		{"bits", "kmeans", c.Bits != 0},
 	} {
 		if k.set && k.kind != c.Kind {

@@ -17,8 +17,12 @@ func (c Config) Recursive(layers Layers, rank int) (Config, error) {
 		key  string
 		here bool
 	}{
-		{"map", len(c.Map) > 0}, {"mix", c.Mix != nil}, {"delta", c.Delta != nil}, {"mask", c.Mask != nil},
-		{"router", c.Router != nil}, {"compress", c.Compress != nil},
+		{"map", len(c.Map) > 0},
+		{"mix", c.Mix != nil},
+		{"delta", c.Delta != nil},
+		{"mask", c.Mask != nil},
+		{"router", c.Router != nil},
+		{"compress", c.Compress != nil},
 	} {
 		if other.here {
 			return c, fmt.Errorf("sharing.%s: layers that are to share one tensor must differ in nothing else", other.key)
