@@ -25,6 +25,17 @@ demo: build ## The main job: train on the built-in world, evaluate, embed, searc
 	bin/mmembed search --model $(RUN) --index $(RUN)/embeddings --modality image -k 3 --text "a large red bar to the left of a small red square on a dark background"
 	@echo "The run lies in $(RUN): its config, tokenizer, checkpoints and log; --model $(RUN) opens it."
 
+# The ways of sharing that docs/sharing.md compares, files of configs/sharing.
+SHARING := separate hard mome experts-last separate-small shared-wide untied lora-half \
+	moe-topk mmoe taps stitch soft-l2 apg-tokens rigl vlmo-fusion
+comma := ,
+
+.PHONY: sharing
+sharing: build ## Compare ways of sharing on the demo, and design one (about two hours)
+	bin/mmtrain compare --configs demo$(subst $() ,,$(SHARING:%=$(comma)configs/sharing/%.json)) \
+		--seeds 3 --steps 800 --data demo: --out runs/sharing --markdown runs/sharing/table.md
+	bin/mmtrain design --budget-params 60% --seeds 3 --search-steps 400 --steps 400 --data demo: --out runs/designed
+
 .PHONY: test
 test: ## Run all tests
 	$(GO) vet ./...

@@ -46,7 +46,8 @@ type Parameters struct {
 	Stored int `json:"stored"`
 	// Active counts what takes part in embedding a sample, by modality: what
 	// serves a place of its trunk, or no place in particular, and its tokenizer
-	// and head; of the experts of a routed layer as many as run for a token.
+	// and head; of the experts of a routed layer as many as run for a token, of a
+	// masked tensor what the modality's mask lets through.
 	Active map[string]int `json:"active"`
 	// Applied is Active with a parameter counted as often as it is used: what a
 	// trunk of the same depth without sharing across layers would hold.
@@ -90,6 +91,7 @@ func (m *Model) Inspect() Report {
 		r.Parameters.Stored += c.Rows * c.Cols
 	}
 	r.Bytes = m.Size()
+	used := m.used()
 	for _, name := range m.names {
 		trunk := m.trunks[name].Weights().Trunk + "/"
 		active, applied := 0.0, 0.0
@@ -110,6 +112,9 @@ func (m *Model) Inspect() Report {
 			}
 			for _, n := range p.Serving {
 				size := share * float64(r.Tensors[n])
+				if part, masked := used[[2]string{name, n}]; masked {
+					size *= part
+				}
 				applied += size
 				if !seen[n] {
 					active += size
@@ -123,6 +128,21 @@ func (m *Model) Inspect() Report {
 		r.FLOPs[name] = m.FLOPs(name, full)
 	}
 	return r
+}
+
+// used returns, by modality and masked parameter, the share of the parameter's
+// entries that the modality uses.
+func (m *Model) used() map[[2]string]float64 {
+	used := map[[2]string]float64{}
+	for _, x := range m.Weights.Masked() {
+		ones := 0.0
+		mask := m.Bank.Read(x.Mask)
+		for _, v := range mask {
+			ones += float64(v)
+		}
+		used[[2]string{x.Modality, x.Param.Name}] = ones / float64(len(mask))
+	}
+	return used
 }
 
 // places lists the places of all trunks, the shared one's first.

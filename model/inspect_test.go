@@ -72,6 +72,19 @@ func TestInspectCountsWhatServes(t *testing.T) {
 	}
 }
 
+// TestActiveOfMasks: a modality uses what its masks let through.
+func TestActiveOfMasks(t *testing.T) {
+	whole := inspect(t, `"private": []`)
+	half := inspect(t, `"private": [], "mask": {"kind": "random", "keep": 0.5, "roles": ["qkv", "up"]}`)
+	const d, f, layers = 8, 16, 3
+	if got, want := whole.Parameters.Active["signal"]-half.Parameters.Active["signal"], layers*(3*d*d+d*f)/2; got != want {
+		t.Errorf("half of the weights of qkv and up are %d values, want %d", got, want)
+	}
+	if half.Parameters.Unique != whole.Parameters.Unique {
+		t.Errorf("%d unique parameters with masks, %d without", half.Parameters.Unique, whole.Parameters.Unique)
+	}
+}
+
 // TestFLOPsOfADelta: matrices of a sample's own cost each row of it, matrices
 // that are made once cost nothing.
 func TestFLOPsOfADelta(t *testing.T) {

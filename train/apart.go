@@ -188,6 +188,7 @@ func (r *run) backwardApart(b *datasets.Batch, pairs []pairIn, s *stepStats) (fl
 			return 0, err
 		}
 		r.tape.PenaltyScale = 1 / acc
+		s.penalty += r.tape.Penalty / float64(acc)
 		r.apart.begin(penalty)
 		r.tape.Backward(c.Loss, []float32{0})
 		r.apart.end(penalty)

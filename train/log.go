@@ -21,6 +21,7 @@ type record struct {
 	Epoch       int                `json:"epoch,omitempty"`
 	Loss        float64            `json:"loss,omitempty"`
 	R1          float64            `json:"r1,omitempty"`
+	Penalty     float64            `json:"penalty,omitempty"` // what weights and gates cost beside Loss
 	Rate        float64            `json:"lr,omitempty"`
 	GradNorm    float64            `json:"grad_norm,omitempty"`
 	Temperature map[string]float64 `json:"temperature,omitempty"`

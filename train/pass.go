@@ -116,7 +116,7 @@ func pairsIn(b *datasets.Batch, weight func(a, b string) float64) []pairIn {
 // stepStats gathers the figures of the passes of one step.
 type stepStats struct {
 	passes, samples, tokens, cut, epoch int
-	loss, hits                          float64
+	loss, hits, penalty                 float64
 	pairs                               map[string]*pairStats
 	weights                             map[string]float64 // by pair
 	conflicts                           map[string]float64 // cosines, by two pairs
@@ -190,6 +190,7 @@ func (r *run) backward(b *datasets.Batch, pairs []pairIn, s *stepStats) (float64
 		r.tape.Ready = r.opt.ready
 	}
 	r.tape.PenaltyScale = 1 / acc
+	s.penalty += r.tape.Penalty / float64(acc)
 	r.tape.Backward(c.Loss, []float32{1 / acc})
 	return loss, nil
 }
@@ -229,7 +230,7 @@ func (s *stepStats) observe(t *autograd.Tape, pairs []pairIn, i int, p contrasti
 func (s *stepStats) record(n int, rate, norm float64, temperatures map[string]float64) record {
 	seconds := max(time.Since(s.began).Seconds(), 1e-9)
 	return record{
-		Step: n, Epoch: s.epoch, Loss: s.loss, R1: s.hits, Rate: rate, GradNorm: norm, Temperature: temperatures,
+		Step: n, Epoch: s.epoch, Loss: s.loss, R1: s.hits, Penalty: s.penalty, Rate: rate, GradNorm: norm, Temperature: temperatures,
 		SamplesPerS: math.Round(float64(s.samples) / seconds), TokensPerS: math.Round(float64(s.tokens) / seconds), Cut: s.cut,
 		Conflicts: s.conflicts, Checks: s.checks, Splits: s.splits,
 	}

@@ -25,7 +25,7 @@ var allowed = map[string][]string{
 	"sharing":     {"autograd", "tensor"},
 	"moe":         {"sharing", "autograd", "tensor"},
 	"tokenizers":  {"sharing", "autograd", "tensor"},
-	"encoder":     {"moe", "sharing", "autograd", "tensor", "tokenizers"},
+	"encoder":     {"moe", "sharing", "autograd", "tensor"},
 	"contrastive": {"autograd", "tensor"},
 	"modalities":  {"tokenizers", "tensor"},
 	"model":       {"encoder", "modalities", "tokenizers", "sharing", "moe", "checkpoint", "autograd", "tensor"},
