@@ -14,6 +14,7 @@ type textInput struct {
 	Entries   int    `json:"entries"`
 	Length    int    `json:"length"`
 	Raw       bool   `json:"raw"`
+	Library   string `json:"library,omitempty"`
 	Pad       *int   `json:"pad,omitempty"`
 	Stop      *int   `json:"stop,omitempty"`
 }
@@ -23,12 +24,16 @@ type textInput struct {
 // without one can embed what is not text.
 func readText(dir string, entries, length int) textInput {
 	in := textInput{Tokenizer: filepath.Join(dir, "tokenizer.json"), Entries: entries, Length: length, Raw: true}
-	if _, err := os.Stat(in.Tokenizer); err != nil {
-		if _, err := os.Stat(filepath.Join(dir, "vocab.json")); err == nil {
-			in.Tokenizer = filepath.Join(dir, "vocab.json")
-		}
+	if vocab := filepath.Join(dir, "vocab.json"); !isFile(in.Tokenizer) && isFile(vocab) {
+		in.Tokenizer = vocab
 	}
 	return in
+}
+
+// isFile reports whether something is at a path.
+func isFile(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // clipTower holds the keys that the towers of CLIP and SigLIP have in
@@ -197,6 +202,10 @@ func readSigLIP(dir string, _ *files) (*foreign, error) {
 	d = text.Width
 	const t = "text_model."
 	in := readText(dir, c.Text.Vocab, c.Text.Length)
+	// The library reads spiece.model and passes over a tokenizer.json.
+	if own := filepath.Join(dir, "spiece.model"); isFile(own) {
+		in.Tokenizer, in.Library = own, "siglip"
+	}
 	pad := 1
 	if c.Text.Pad != nil {
 		pad = *c.Text.Pad

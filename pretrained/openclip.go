@@ -109,8 +109,10 @@ func readOpenCLIP(dir string) (*foreign, error) {
 
 	w = c.Text.Width
 	text := preLN(w, c.Text.Layers, c.Text.Heads, int(c.Text.Ratio*float64(w)), c.Embed, act, 1e-5)
+	in := stopping(readText(dir, c.Text.Vocab, c.Text.Length), nil)
+	in.Library = "openclip"
 	words := tower{
-		modality: "text", trunk: text, input: stopping(readText(dir, c.Text.Vocab, c.Text.Length), nil),
+		modality: "text", trunk: text, input: in,
 		sequence: encoder.Sequence{Pool: "last", Causal: true, Stem: "patch", HeadNorm: "pooled", Projection: "linear"},
 		block:    blocks.block("transformer.resblocks.%d.", text),
 		stem: map[string][]source{
@@ -160,7 +162,7 @@ func openclipFiles(dir string) (name string, model []byte, prep openclipImages, 
 
 // openclipTensors finds the weights' file.
 func openclipTensors(dir string) (string, error) {
-	if _, err := os.Stat(filepath.Join(dir, openclipWeights)); err == nil {
+	if isFile(filepath.Join(dir, openclipWeights)) {
 		return openclipWeights, nil
 	}
 	paths, err := filepath.Glob(filepath.Join(dir, "*.safetensors"))

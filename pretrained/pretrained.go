@@ -3,7 +3,7 @@
 //
 //	CLIPModel, SiglipModel, ViTModel, BertModel, WhisperModel, ASTModel
 //	    config.json, model.safetensors (or its index and shards),
-//	    tokenizer.json (or vocab.json and merges.txt), preprocessor_config.json
+//	    tokenizer.json (or vocab.json and merges.txt, or spiece.model), preprocessor_config.json
 //	sentence-transformers: modules.json and 1_Pooling/config.json besides
 //	OpenCLIP: open_clip_config.json (or the model's JSON alone) and a safetensors file
 //	timm's vision transformers: config.json with "architecture", model.safetensors

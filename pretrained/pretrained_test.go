@@ -19,6 +19,7 @@ import (
 	"github.com/onetrunk/onetrunk/model"
 	"github.com/onetrunk/onetrunk/tokenizers"
 	"github.com/onetrunk/onetrunk/tokenizers/logmel"
+	"github.com/onetrunk/onetrunk/tokenizers/subword"
 )
 
 // expected is testdata/expected.json, which testdata/make_models.py documents.
@@ -135,11 +136,7 @@ func TestModels(t *testing.T) {
 						}
 						continue
 					}
-					ids, texts := of.IDs, "texts"
-					if of.FileIDs != nil {
-						ids, texts = of.FileIDs, "file_texts"
-					}
-					f.texts(t, m, p, numbers, ids, of.EqualIDs, texts)
+					f.texts(t, m, p, numbers, of.IDs, of.EqualIDs)
 				case "audio":
 					f.sounds(t, m, p, numbers)
 				}
@@ -154,6 +151,32 @@ func TestModels(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestFileIDs holds the tokenizer.json of a library that has a tokenizer of its
+// own to the ids of the tokenizers library. Text reaches a model that way where
+// a folder has no spiece.model, and what is exported is such a file.
+func TestFileIDs(t *testing.T) {
+	f := readFixture(t)
+	for _, folder := range []string{"openclip", "siglip"} {
+		tok, err := subword.Load(filepath.Join("testdata", folder, "tokenizer.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := f.Models[folder].FileIDs
+		if len(want) != len(f.Texts) {
+			t.Fatalf("%s: file_ids of %d texts, want %d", folder, len(want), len(f.Texts))
+		}
+		for i, text := range f.Texts {
+			got, _ := tok.EncodeTruncated(text, len(want[i]))
+			for len(got) < len(want[i]) { // siglip's are filled up
+				got = append(got, 1)
+			}
+			if !slices.Equal(got, want[i]) {
+				t.Errorf("%s: %d %q: ids %v, want %v", folder, i, text, got, want[i])
+			}
+		}
 	}
 }
 
@@ -232,7 +255,7 @@ func (f *fixture) images(t *testing.T, m *model.Model, p modalities.Processor, f
 	near(t, "equal images", embed(t, m, "image", batch), z, m.Dim(), fromEqual, index)
 }
 
-func (f *fixture) texts(t *testing.T, m *model.Model, p modalities.Processor, folder string, ids, equal [][]int32, texts string) {
+func (f *fixture) texts(t *testing.T, m *model.Model, p modalities.Processor, folder string, ids, equal [][]int32) {
 	t.Helper()
 	var settings struct {
 		Stop *int32
@@ -264,7 +287,7 @@ func (f *fixture) texts(t *testing.T, m *model.Model, p modalities.Processor, fo
 		}
 		batch = append(batch, tokens)
 	}
-	z, _ := f.array(t, folder+"/"+texts)
+	z, _ := f.array(t, folder+"/texts")
 	near(t, "texts", embed(t, m, "text", batch), z, m.Dim(), fromFiles, func(i int) string { return fmt.Sprintf("%q", f.Texts[i]) })
 
 	batch = nil

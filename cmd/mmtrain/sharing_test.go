@@ -33,6 +33,9 @@ func TestSharingExamples(t *testing.T) {
 				t.Fatal(err)
 			}
 			settings.Batch, settings.Accumulate = 8, 1
+			if m := cfg.Sharing.Mask; m != nil && m.Kind == "sparse" {
+				m.Rounds, m.Steps = 1, 2
+			}
 			dir := t.TempDir()
 			res, err := train.Run(t.Context(), train.Options{Name: path, Config: cfg, Settings: settings, Train: src, Dir: dir, MaxSteps: 2, Threads: 1})
 			if err != nil {
@@ -92,6 +95,9 @@ func checkNames(t *testing.T, m *model.Model, path string) {
 	var want []string
 	for _, p := range m.Bank.Params() {
 		want = append(want, p.Name)
+	}
+	for _, c := range m.Bank.Codes() {
+		want = append(want, c.Name)
 	}
 	slices.Sort(want)
 	got := slices.Clone(f.Names())

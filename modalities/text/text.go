@@ -43,7 +43,8 @@ type Config struct {
 	// captions, by byte-level byte-pair encoding.
 	Vocab int `json:"vocab"`
 	// Tokenizer is the path of a Hugging Face tokenizer.json to use instead, or
-	// of CLIP's vocab.json, beside which merges.txt stands.
+	// of CLIP's vocab.json, beside which merges.txt stands, or of SigLIP's
+	// spiece.model.
 	Tokenizer string `json:"tokenizer,omitempty"`
 	// Entries is the size of the vocabulary that was learned or taken. A run
 	// folder states it, so that a model can be opened, and embed what is not
@@ -53,6 +54,9 @@ type Config struct {
 	// Raw leaves texts as they are, for a tokenizer that was not learned here
 	// and has a normalizer of its own; they may be empty.
 	Raw bool `json:"raw,omitempty"`
+	// Library, if given, names the library whose own tokenizer is followed, where
+	// that does more than its tokenizer.json says (subword.Tokenizer.Follow).
+	Library string `json:"library,omitempty"`
 	// Length is the greatest number of ids of a text; what is longer is cut.
 	Length int `json:"length"`
 	// Pad, if given, is an id that fills texts up to Length.
@@ -86,6 +90,8 @@ func (modality) Open(config json.RawMessage, dir string) (modalities.Processor, 
 		return nil, fmt.Errorf("length: expected at least 2, found %d", c.Length)
 	case c.Entries < 0:
 		return nil, fmt.Errorf("entries: expected a positive number, found %d", c.Entries)
+	case c.Library != "" && !slices.Contains(subword.Libraries, c.Library):
+		return nil, fmt.Errorf("library: %q is not one of %s", c.Library, strings.Join(subword.Libraries, ", "))
 	case !(c.Augment.DropWords >= 0 && c.Augment.DropWords < 1):
 		return nil, fmt.Errorf("augment.drop_words: expected a number in [0, 1), found %g", c.Augment.DropWords)
 	}
@@ -106,7 +112,7 @@ func (modality) Open(config json.RawMessage, dir string) (modalities.Processor, 
 	case c.Entries > 0:
 		p.later = sync.OnceValues(func() (*subword.Tokenizer, error) { return c.load(path) })
 	default:
-		t, err := read(path)
+		t, err := c.read(path)
 		if err != nil {
 			return nil, err
 		}
@@ -123,7 +129,7 @@ func (modality) Open(config json.RawMessage, dir string) (modalities.Processor, 
 
 // load reads the vocabulary of a config that states its size.
 func (c *Config) load(path string) (*subword.Tokenizer, error) {
-	t, err := read(path)
+	t, err := c.read(path)
 	if err != nil {
 		return nil, err
 	}
@@ -133,12 +139,24 @@ func (c *Config) load(path string) (*subword.Tokenizer, error) {
 	return t, nil
 }
 
-// read reads a tokenizer.json, or a vocab.json with CLIP's merges.txt beside it.
-func read(path string) (*subword.Tokenizer, error) {
-	if filepath.Base(path) == "vocab.json" {
-		return subword.CLIP(path, filepath.Join(filepath.Dir(path), "merges.txt"))
+// read reads a tokenizer.json, a vocab.json with CLIP's merges.txt beside it, or
+// a spiece.model.
+func (c *Config) read(path string) (t *subword.Tokenizer, err error) {
+	switch filepath.Base(path) {
+	case "vocab.json":
+		t, err = subword.CLIP(path, filepath.Join(filepath.Dir(path), "merges.txt"))
+	case "spiece.model":
+		t, err = subword.SigLIP(path)
+	default:
+		t, err = subword.Load(path)
 	}
-	return subword.Load(path)
+	if err != nil || c.Library == "" {
+		return t, err
+	}
+	if err := t.Follow(c.Library); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return t, nil
 }
 
 type processor struct {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/onetrunk/onetrunk/modalities"
+	"github.com/onetrunk/onetrunk/tokenizers/subword"
 )
 
 func open(t testing.TB, config, dir string) modalities.Fitter {
@@ -98,6 +99,48 @@ func TestRawTexts(t *testing.T) {
 	}
 	if _, err := p.Decode(strings.NewReader("abc\xff"), "row 7"); err == nil || !strings.Contains(err.Error(), "byte 3") {
 		t.Errorf("error %v, want it to name byte 3", err)
+	}
+}
+
+// A model that follows a library's own tokenizer does so from its run folder.
+func TestLibraryIsKept(t *testing.T) {
+	const text = "“ΑΣ”, &amp; <b>x</b> ﬁ </s> y"
+	for _, c := range []struct {
+		config  string
+		differs bool // from the file alone
+	}{
+		{`{` + clip + `, "library": "openclip"}`, true},
+		{`{` + clip + `}`, false},
+		{`{"tokenizer": "../../pretrained/testdata/siglip/spiece.model", "raw": true, "library": "siglip"}`, true},
+	} {
+		p := open(t, c.config, "")
+		dir := t.TempDir()
+		if err := p.Save(dir); err != nil {
+			t.Fatal(err)
+		}
+		want, err := p.Tokenize(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := open(t, string(p.Config()), dir).Tokenize(text)
+		if err != nil || !slices.Equal(got.IDs, want.IDs) {
+			t.Errorf("%s: ids %v, after opening %v (%v)", c.config, want.IDs, got.IDs, err)
+		}
+		plain, err := subword.Load(filepath.Join(dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.Equal(plain.Encode(text), want.IDs) == c.differs {
+			t.Errorf("%s: ids %v, by the file alone %v", c.config, want.IDs, plain.Encode(text))
+		}
+	}
+	for config, want := range map[string]string{
+		`{"library": "ftfy"}`:                 `library: "ftfy" is not one of openclip, siglip`,
+		`{` + clip + `, "library": "siglip"}`: "vocab.json: siglip: expected a Unigram",
+	} {
+		if _, err := (modality{}).Open(json.RawMessage(config), ""); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want it to hold %q", config, err, want)
+		}
 	}
 }
 

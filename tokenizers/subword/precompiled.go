@@ -3,6 +3,7 @@ package subword
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -52,14 +53,14 @@ func (c *charsmap) normalize(s string) string {
 		var cluster string
 		cluster, s, _, state = uniseg.FirstGraphemeClusterInString(s, state)
 		if len(cluster) < 6 {
-			if by, ok := c.find(cluster); ok {
+			if by, n := c.find(cluster, false); n > 0 {
 				b.WriteString(by)
 				continue
 			}
 		}
 		for _, r := range cluster {
 			one := string(r)
-			if by, ok := c.find(one); ok {
+			if by, n := c.find(one, false); n > 0 {
 				one = by
 			}
 			b.WriteString(one)
@@ -68,31 +69,71 @@ func (c *charsmap) normalize(s string) string {
 	return b.String()
 }
 
-// find returns the replacement of the shortest beginning of s that is in the
-// table. A unit of the trie holds from the lowest bit: the byte that leads to
-// it (8 bits), whether a replacement ends there, whether its offset is in units
-// of 256, and the offset (22 bits), which with the next byte makes the place
-// of the next unit. A unit with the highest bit set is the place of a
-// replacement; it stands where a byte 0 would lead to.
-func (c *charsmap) find(s string) (by string, ok bool) {
+// longest returns what a text begins with as it is replaced, and the length of
+// that in the text: the longest of its beginnings that is in the table, or a
+// rune. It serves a nil table too.
+func (c *charsmap) longest(s string) (by string, n int) {
+	if c != nil {
+		if by, n = c.find(s, true); n > 0 {
+			return by, n
+		}
+	}
+	_, n = utf8.DecodeRuneInString(s)
+	return s[:n], n
+}
+
+// find returns the replacement of the shortest, or longest, beginning of s that
+// is in the table, and its length; 0 where there is none. A unit of the trie
+// holds from the lowest bit: the byte that leads to it (8 bits), whether a
+// replacement ends there, whether its offset is in units of 256, and the offset
+// (22 bits), which with the next byte makes the place of the next unit. A unit
+// with the highest bit set is the place of a replacement; it stands where a byte
+// 0 would lead to.
+func (c *charsmap) find(s string, longest bool) (by string, n int) {
 	at := offset(c.units[0])
 	for i := 0; i < len(s) && s[i] != 0; i++ {
 		at ^= uint32(s[i])
 		u := c.unit(at)
 		if u&(1<<31|0xff) != uint32(s[i]) {
-			return "", false
+			break
 		}
 		at ^= offset(u)
 		if u>>8&1 == 1 {
 			place := c.unit(at) & (1<<31 - 1)
 			if int64(place) > int64(len(c.replacements)) {
-				return "", false
+				break
 			}
 			by, _, _ = strings.Cut(c.replacements[place:], "\x00")
-			return by, true
+			if n = i + 1; !longest {
+				break
+			}
 		}
 	}
-	return "", false
+	return by, n
+}
+
+// charsmapOf returns the table in the normalizer of a tokenizer.json; nil where
+// it has none.
+func charsmapOf(source []byte) (*charsmap, error) {
+	var f file
+	if err := json.Unmarshal(source, &f); err != nil {
+		return nil, err
+	}
+	for steps := []json.RawMessage{f.Normalizer}; len(steps) > 0; steps = steps[1:] {
+		var o struct {
+			Type        string            `json:"type"`
+			Charsmap    string            `json:"precompiled_charsmap"`
+			Normalizers []json.RawMessage `json:"normalizers"`
+		}
+		if err := json.Unmarshal(steps[0], &o); err != nil {
+			return nil, err
+		}
+		if o.Type == "Precompiled" {
+			return parseCharsmap(o.Charsmap)
+		}
+		steps = append(steps, o.Normalizers...)
+	}
+	return nil, nil
 }
 
 // unit returns a unit, or in a damaged table 0, which no byte leads to.

@@ -26,6 +26,8 @@ type Tokenizer struct {
 	size      int     // ids are in [0, size)
 	tokens    map[int32]string
 	source    []byte // the tokenizer.json that it was read from or would be written as
+	// own, if not nil, adds the ids of a text in place of all above.
+	own func(ids []int32, text string) []int32
 
 	cache  sync.Map // of word to []int32
 	cached atomic.Int64
@@ -76,6 +78,9 @@ func (t *Tokenizer) Decode(ids []int32) []string {
 
 // append adds the ids of a text without special tokens around it.
 func (t *Tokenizer) append(ids []int32, text string) []int32 {
+	if t.own != nil {
+		return t.own(ids, text)
+	}
 	t.added.cut(text, t.added.raw, func(piece string, id int32) {
 		if id >= 0 {
 			ids = append(ids, id)

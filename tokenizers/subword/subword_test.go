@@ -321,6 +321,13 @@ func FuzzEncode(f *testing.F) {
 	for name := range g.IDs {
 		toks = append(toks, fixture(f, name))
 	}
+	for library, name := range map[string]string{"openclip": "clip", "siglip": "siglip"} {
+		tok := fixture(f, name)
+		if err := tok.Follow(library); err != nil {
+			f.Fatal(err)
+		}
+		toks = append(toks, tok)
+	}
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, tok := range toks {
 			for _, id := range tok.Encode(text) {

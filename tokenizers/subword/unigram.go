@@ -16,6 +16,7 @@ type unigram struct {
 	unknown int32
 	least   float64 // the score of an unknown rune
 	longest int     // of the subwords, in runes
+	single  bool    // sums are rounded to float32, as SentencePiece has them
 }
 
 // unigramFile is a "model" of type Unigram.
@@ -72,7 +73,11 @@ func (m *unigram) encode(word string) []int32 {
 	}
 	for i := range len(places) - 1 {
 		reach := func(j int, id int32, score float64) {
-			if score += best[i].score; best[j].from < 0 || score > best[j].score {
+			score += best[i].score
+			if m.single {
+				score = float64(float32(score))
+			}
+			if best[j].from < 0 || score > best[j].score {
 				best[j] = node{score, id, i}
 			}
 		}
