@@ -36,6 +36,13 @@ sharing: build ## Compare ways of sharing on the demo, and design one (about two
 		--seeds 3 --steps 800 --data demo: --out runs/sharing --markdown runs/sharing/table.md
 	bin/mmtrain design --budget-params 60% --seeds 3 --search-steps 400 --steps 400 --data demo: --out runs/designed
 
+EMOJI ?= data/emoji-en
+
+.PHONY: sharing-emoji
+sharing-emoji: build ## Compare ways of sharing on the emoji set in EMOJI=data/emoji-en (hours)
+	bin/mmtrain compare --configs $(subst $() ,$(comma),$(patsubst %,configs/sharing/emoji/%.json,shared separate separate-small mome vlmo-fusion mmoe lora-half)) \
+		--seeds 3 --steps 600 --data $(EMOJI) --val-data '$(EMOJI)#val' --test-data '$(EMOJI)#test-unseen' --out runs/sharing-emoji --markdown runs/sharing-emoji/table.md
+
 .PHONY: test
 test: ## Run all tests
 	$(GO) vet ./...

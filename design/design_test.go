@@ -10,7 +10,7 @@ import (
 
 	"github.com/onetrunk/onetrunk/compare"
 	"github.com/onetrunk/onetrunk/datasets"
-	_ "github.com/onetrunk/onetrunk/datasets/all"
+	"github.com/onetrunk/onetrunk/datasets/demo"
 	_ "github.com/onetrunk/onetrunk/modalities/all"
 	"github.com/onetrunk/onetrunk/model"
 )
@@ -32,8 +32,8 @@ func options(t *testing.T, sharing string) Options {
 		Base: compare.Config{Name: "base", Data: []byte(strings.Replace(base, "SHARING", sharing, 1))}, Share: 0.93, SearchSteps: 6, Random: 3,
 		Compare: compare.Options{Seeds: 1, Jobs: 1, Dir: t.TempDir()},
 	}
-	for ref, src := range map[string]*datasets.Source{"demo:": &o.Compare.Train, "demo:#val": &o.Compare.Val, "demo:#test": &o.Compare.Test} {
-		s, err := datasets.Open(ref)
+	for split, src := range map[string]*datasets.Source{"train": &o.Compare.Train, "val": &o.Compare.Val, "test": &o.Compare.Test} {
+		s, err := demo.Open(split, demo.Options{Train: 64, Val: 24, Test: 24})
 		if err != nil {
 			t.Fatal(err)
 		}

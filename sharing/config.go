@@ -273,7 +273,7 @@ func (c Config) String() string {
 		s = append(s, fmt.Sprintf("private %v", c.Private))
 	}
 	if len(c.Map) > 0 {
-		s = append(s, fmt.Sprintf("%d rules", len(c.Map)))
+		s = append(s, plural(len(c.Map), "rule"))
 	}
 	for _, part := range []struct {
 		here bool
@@ -287,11 +287,19 @@ func (c Config) String() string {
 		{c.Compress != nil, func() string { return c.Compress.String() }},
 		{c.Balance != nil, func() string { return c.Balance.String() }},
 		{c.Adapt != nil, func() string { return c.Adapt.String() }},
-		{len(c.Phases) > 0, func() string { return fmt.Sprintf("%d phases", len(c.Phases)) }},
+		{len(c.Phases) > 0, func() string { return plural(len(c.Phases), "phase") }},
 	} {
 		if part.here {
 			s = append(s, part.text())
 		}
 	}
 	return strings.Join(s, ", ")
+}
+
+// plural writes a number of things.
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
